@@ -1,0 +1,1 @@
+"""Talks to people: commands, adapters, delivery and the `atelier` command line."""

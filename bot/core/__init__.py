@@ -1,0 +1,1 @@
+"""The platform-neutral command core: no platform SDK in here."""

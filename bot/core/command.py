@@ -1,0 +1,211 @@
+"""Commands defined once for every platform, and the one place where errors become replies."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bot.core.inputs import OptionInfo, explain, options_of
+from bot.core.reply import Reply, Tone, Verb, Visibility
+from bot.core.services import Services
+from bot.core.texts import Texts
+from storage.errors import AtelierError, MemberError, OperatorError, RetryLater
+from storage.schema import Address, Frozen, Platform, new_id
+from storage.workspaces import Actor
+
+I = TypeVar("I", bound=BaseModel)  # noqa: E741  (the input model of a command)
+
+log = logging.getLogger(__name__)
+
+
+class Who(Frozen):
+    """The person behind an invocation or a press, in the platform's own ids."""
+
+    platform: Platform
+    workspace: str
+    workspace_name: str = ""
+    member: str
+    member_name: str = ""
+    role: Literal["member", "moderator", "admin"] = "member"
+
+
+class Invocation(Frozen):
+    """One use of a command. ``values`` are raw: strings or already typed, as the platform has them.
+
+    ``key`` makes the same invocation delivered twice one job (the platform's interaction id).
+    """
+
+    command: str
+    values: dict[str, Any]
+    who: Who
+    address: Address
+    locale: str = "en"
+    key: str
+
+
+class Press(Frozen):
+    """One press of a button. Everything about it is checked again: it proves nothing."""
+
+    verb: str
+    target: str
+    who: Who
+    address: Address
+    locale: str = "en"
+    key: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a handler knows besides its input: who, where, in which language, and the services."""
+
+    actor: Actor
+    """The stored workspace, member and tier behind the invocation."""
+    who: Who
+    address: Address
+    key: str
+    texts: Texts
+    services: Services
+
+
+Handler = Callable[[Context, I], Awaitable[Reply]]
+Guard = Callable[[Context], Awaitable[None]]
+"""Raises a ``MemberError`` when this member may not do this now."""
+PressHandler = Callable[[Context, str], Awaitable[Reply]]
+"""Gets the target id."""
+
+
+@dataclass(frozen=True)
+class Command(Generic[I]):
+    """A name with an input model, guards and a handler."""
+
+    name: str
+    input: type[I]
+    handler: Handler[I]
+    guards: Sequence[Guard] = field(default=())
+
+
+class CommandInfo(Frozen):
+    """What a front end needs to offer a command: its help and its options, translated."""
+
+    name: str
+    help: str
+    options: tuple[OptionInfo, ...]
+
+
+class Core:
+    """The command core: adapters call :meth:`dispatch` and :meth:`press` and show the reply."""
+
+    def __init__(
+        self,
+        services: Services,
+        commands: Sequence[Command[Any]],
+        presses: Mapping[Verb, PressHandler],
+    ) -> None:
+        self.services = services
+        self.commands = {command.name: command for command in commands}
+        self.presses = dict(presses)
+
+    def catalog(self, locale: str) -> list[CommandInfo]:
+        """Every command with its options, limits, choices and help, in the asked language."""
+        texts = self.services.texts(locale)
+        return [
+            CommandInfo(
+                name=command.name,
+                help=texts(f"command.{command.name}"),
+                options=options_of(command.input, command.name, texts, self.services.registry),
+            )
+            for command in self.commands.values()
+        ]
+
+    async def dispatch(self, invocation: Invocation) -> Reply:
+        """Validate, guard and run one invocation. Never raises: an error is a reply."""
+        texts = self.services.texts(invocation.locale)
+
+        async def run() -> Reply:
+            command = self.commands.get(invocation.command)
+            if command is None:
+                raise MemberError("command_unknown", command=invocation.command[:40])
+            context = await self._context(invocation, texts)
+            try:
+                values = command.input.model_validate(
+                    {k: v for k, v in invocation.values.items() if v is not None and v != ""},
+                    context={"registry": self.services.registry},
+                )
+            except ValidationError as error:
+                raise explain(error) from error
+            for guard in command.guards:
+                await guard(context)
+            return await command.handler(context, values)
+
+        return await self._guarded(run, texts)
+
+    async def press(self, press: Press) -> Reply:
+        """Run one button press. Never raises: an error is a private reply."""
+        texts = self.services.texts(press.locale)
+
+        async def run() -> Reply:
+            if press.verb not in self.presses:
+                raise MemberError("button_unknown")
+            context = await self._context(press, texts)
+            return await self.presses[Verb(press.verb)](context, press.target[:64])
+
+        return await self._guarded(run, texts)
+
+    async def _context(self, event: Invocation | Press, texts: Texts) -> Context:
+        actor = await self.services.actor(event.who)
+        return Context(
+            actor=actor,
+            who=event.who,
+            address=event.address,
+            key=event.key,
+            texts=texts,
+            services=self.services,
+        )
+
+    async def _guarded(self, run: Callable[[], Awaitable[Reply]], texts: Texts) -> Reply:
+        """One of the three broad excepts: no traceback, banned word or secret gets past here."""
+        try:
+            return await run()
+        except MemberError as error:
+            return error_reply(error, texts)
+        except RetryLater:
+            log.warning("a command met a passing fault", exc_info=True)
+            return _sorry(texts("error.busy"), "busy")
+        except OperatorError as error:
+            log.error("%s", error)
+            return _sorry(texts("error.operator"), "operator")
+        except AtelierError:
+            log.exception("an error of ours without a sentence")
+            return _sorry(texts("error.operator"), "operator")
+        except Exception:
+            reference = new_id()[-8:]
+            log.exception("bug %s", reference)
+            return _sorry(texts("error.bug", reference=reference), "bug")
+
+
+def error_reply(error: MemberError, texts: Texts) -> Reply:
+    """The private card that says no: the sentence for the code, and what to do about it."""
+    return Reply(
+        title=texts(f"title.{type(error).__name__}"),
+        text=texts(f"error.{error.code}", **error.params),
+        tone=Tone.WARN,
+        visibility=Visibility.PRIVATE,
+        code=error.code,
+        exit_code=error.exit_code,
+        data={"code": error.code, "params": error.params},
+    )
+
+
+def _sorry(text: str, code: str) -> Reply:
+    return Reply(
+        text=text,
+        tone=Tone.BAD,
+        visibility=Visibility.PRIVATE,
+        code=code,
+        exit_code=5,
+        data={"code": code},
+    )

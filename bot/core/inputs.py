@@ -1,0 +1,192 @@
+"""Input models: one definition gives validation, limits, choices and help on every platform."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Any, Literal
+
+import annotated_types
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from bot.core.texts import Texts
+from storage.errors import BadInput, MemberError
+from storage.registry import Registry
+from storage.schema import Frozen, JobKind
+
+PROMPT_MAX = 1000
+"""Longest prompt in characters. The picture models read far less; this keeps cards readable."""
+QUESTION_MAX = 4000
+
+_INVISIBLE = frozenset("\u200b\u200c\u200d\u2060\ufeff\u00ad\u180e\u3164\u115f\u1160")
+_DIRECTION = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class Input(BaseModel):
+    """The base of every command's input: unknown options are refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def clean_text(value: Any) -> str:
+    """Text as we store it: NFC, no control or direction characters, trimmed.
+
+    Raises ``BadInput`` for bytes that are not UTF-8, lone surrogates and NUL: these are never
+    typed on purpose, and silently dropping them would change what the member asked.
+    """
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInput("text_not_utf8") from error
+    if not isinstance(value, str):
+        value = str(value)
+    if "\x00" in value:
+        raise BadInput("text_has_nul")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadInput("text_not_utf8") from error
+    value = unicodedata.normalize("NFC", value)
+    kept = (
+        ch
+        for ch in value
+        if ch in "\n\t" or (ch not in _DIRECTION and unicodedata.category(ch) != "Cc")
+    )
+    return "".join(kept).strip()
+
+
+def is_blank(value: str) -> bool:
+    """True when nothing in the text can be seen."""
+    return all(ch.isspace() or ch in _INVISIBLE for ch in value)
+
+
+def _limit(value: str, limit: int) -> str:
+    if len(value) > limit:
+        raise BadInput("text_long", length=len(value), limit=limit)
+    return value
+
+
+def _required(value: str) -> str:
+    if is_blank(value):
+        raise BadInput("prompt_empty")
+    return value
+
+
+Prompt = Annotated[
+    str,
+    BeforeValidator(clean_text),
+    AfterValidator(_required),
+    AfterValidator(lambda v: _limit(v, PROMPT_MAX)),
+    annotated_types.MaxLen(QUESTION_MAX),
+]
+"""A required picture prompt: 1 to 1,000 visible characters."""
+Question = Annotated[
+    str,
+    BeforeValidator(clean_text),
+    AfterValidator(_required),
+    AfterValidator(lambda v: _limit(v, QUESTION_MAX)),
+]
+"""A required question: 1 to 4,000 visible characters."""
+Phrase = Annotated[
+    str, BeforeValidator(clean_text), AfterValidator(lambda v: _limit(v, PROMPT_MAX))
+]
+"""An optional text: 0 to 1,000 characters."""
+
+
+class OptionInfo(Frozen):
+    """One option of a command as a front end offers it."""
+
+    name: str
+    kind: Literal["text", "long", "integer", "number", "choice", "flag"]
+    help: str
+    required: bool
+    default: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    max_length: int | None = None
+    choices: tuple[str, ...] = ()
+
+
+def _bounds(info: FieldInfo) -> tuple[float | None, float | None]:
+    low: float | None = None
+    high: float | None = None
+    for mark in info.metadata:
+        if isinstance(mark, annotated_types.Ge):
+            low = float(mark.ge)  # type: ignore[arg-type]
+        elif isinstance(mark, annotated_types.Le):
+            high = float(mark.le)  # type: ignore[arg-type]
+    return low, high
+
+
+def options_of(
+    model: type[BaseModel], command: str, texts: Texts, registry: Registry
+) -> tuple[OptionInfo, ...]:
+    """The options of an input model, with defaults and choices that the registry knows."""
+    options = []
+    for name, info in model.model_fields.items():
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        low, high = _bounds(info)
+        kind: Any = extra.get("kind", "text")
+        choices: tuple[str, ...] = ()
+        default = "" if info.is_required() or info.default is None else str(info.default)
+        source = extra.get("choices")
+        card = registry.default(JobKind.IMAGE)
+        if source == "styles":
+            choices = tuple(style.name for style in registry.styles_for(card.name))
+        elif source == "models":
+            choices = tuple(n for n, c in registry.cards.items() if c.kind is JobKind.IMAGE)
+            default = card.name
+        elif source == "sizes":
+            choices = sizes_for(card.width, card.max_side)
+            default = f"{card.width}x{card.height}"
+        elif isinstance(source, list):
+            choices = tuple(str(choice) for choice in source)
+        if extra.get("default_from") == "card":
+            default = str(getattr(card, name))
+        if name == "steps":
+            high = float(card.max_steps)
+        options.append(
+            OptionInfo(
+                name=name, kind=kind, help=texts(f"option.{command}.{name}"),
+                required=info.is_required(), default=default, minimum=low, maximum=high,
+                step=float(extra["step"]) if "step" in extra else None,  # type: ignore[arg-type]
+                max_length=PROMPT_MAX if kind in ("text", "long") else None, choices=choices,
+            )
+        )  # fmt: skip
+    return tuple(options)
+
+
+def sizes_for(native: int, longest: int) -> tuple[str, ...]:
+    """Sizes to offer for a model: square, portrait and landscape at its native scale, and double."""
+    three_quarters = native * 3 // 4 // 8 * 8
+    sizes = [f"{native}x{native}", f"{three_quarters}x{native}", f"{native}x{three_quarters}"]
+    if native * 2 <= longest:
+        sizes.append(f"{native * 2}x{native * 2}")
+    return tuple(sizes)
+
+
+def explain(error: ValidationError) -> MemberError:
+    """The first problem pydantic found, as one of our errors with a stable code.
+
+    A ``MemberError`` raised inside a validator is not a ``ValueError``, so pydantic lets it pass
+    through untouched; this handles the rest: types, ranges, unknown and missing options.
+    """
+    problem = error.errors(include_url=False, include_input=False)[0]
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    kind = problem["type"]
+    limits = problem.get("ctx", {})
+    if kind == "missing":
+        return BadInput("prompt_empty" if name == "prompt" else "option_missing", option=name)
+    if kind == "extra_forbidden":
+        return BadInput("option_unknown", option=name[:40])
+    if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
+        code = f"{name}_range" if name in ("steps", "seed", "guidance", "count") else "option_range"
+        limit = next(iter(limits.values()), "")
+        return BadInput(code, option=name, limit=limit)
+    if kind == "string_too_long":
+        return BadInput("text_long", length=0, limit=int(limits.get("max_length", PROMPT_MAX)))
+    if name == "seed" and kind.startswith("int"):
+        return BadInput("seed_range", option=name, limit="")
+    return BadInput("option_invalid", option=name)

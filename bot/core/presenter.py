@@ -1,0 +1,22 @@
+"""The seam of a platform: where replies that nobody is waiting for are put."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bot.core.reply import Reply
+from storage.schema import Address
+
+
+class Presenter(Protocol):
+    """One platform's way to show a reply at an address.
+
+    Both may be called twice with the same reply (a restart in between): showing must replace
+    the card of ``reply.job_id``, never add a second one.
+    """
+
+    async def present(self, address: Address, reply: Reply) -> None:
+        """Show a finished job's card. Raises ``RetryLater`` when the platform is unwell."""
+
+    async def update(self, address: Address, reply: Reply) -> None:
+        """Show progress, best effort: may drop or coalesce, must not raise."""

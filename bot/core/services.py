@@ -1,0 +1,52 @@
+"""Everything a handler may use: one frozen, typed value, built at the root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot.core.texts import Texts, texts_for
+from moderation.pipeline import Pipeline
+from storage.blobs import Blobs
+from storage.clock import Clock, now_ms
+from storage.database import Database
+from storage.queue import Wire
+from storage.registry import Registry
+from storage.workspaces import Actor, enrol
+
+if TYPE_CHECKING:
+    from bot.core.command import Who
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that commands, delivery and adapters share."""
+
+    database: Database
+    wire: Wire
+    """Tickets, nudges and live events (Redis)."""
+    blobs: Blobs
+    registry: Registry
+    prompt_gate: Pipeline
+    """The text stages that judge what members type."""
+    clock: Clock = now_ms
+    texts: Callable[[str], Texts] = texts_for
+    monthly_credits: int | None = None
+    """Overrides the tier's monthly grant for the local workspace."""
+    max_wait_ms: int = 600_000
+    """A job that would wait longer is refused with the predicted time."""
+
+    async def actor(self, who: Who) -> Actor:
+        """The stored workspace, member and tier of a person; made on first sight, credits granted."""
+        return await self.database.run(
+            enrol,
+            platform=who.platform,
+            workspace=who.workspace,
+            workspace_name=who.workspace_name,
+            member=who.member,
+            member_name=who.member_name,
+            role=who.role,
+            now=self.clock(),
+            monthly_credits=self.monthly_credits,
+        )

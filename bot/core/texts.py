@@ -1,0 +1,64 @@
+"""Sentences by key in each language; a missing blank or key is a bug that a test finds."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+WORDS = Path(__file__).with_name("words")
+LOCALES = ("en", "zh")
+
+
+def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = str(value)
+    return flat
+
+
+@cache
+def load_words(folder: Path, locale: str) -> dict[str, str]:
+    """Every sentence of one folder and language, keys joined by dots."""
+    with (folder / f"{locale}.toml").open("rb") as file:
+        return _flatten(tomllib.load(file))
+
+
+def pick_locale(wanted: str) -> str:
+    """The language we have that fits a platform's locale (``zh-CN`` -> ``zh``), else English."""
+    short = wanted.replace("_", "-").split("-")[0].lower()
+    return short if short in LOCALES else "en"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """One language. ``texts("error.prompt_long", limit=1000)`` gives the sentence."""
+
+    locale: str
+    words: dict[str, str]
+
+    def __call__(self, key: str, **blanks: str | int | float) -> str:
+        """The sentence for ``key`` with its blanks filled. Raises ``KeyError`` for neither."""
+        return self.words[key].format(**blanks)
+
+    def has(self, key: str) -> bool:
+        """Whether there is such a sentence."""
+        return key in self.words
+
+
+@cache
+def _texts(locale: str, folders: tuple[Path, ...]) -> Texts:
+    words: dict[str, str] = {}
+    for folder in folders:
+        words |= load_words(folder, locale)
+    return Texts(locale=locale, words=words)
+
+
+def texts_for(locale: str, *more: Path) -> Texts:
+    """The sentences of the core, and of an adapter's own folder of words if it has one."""
+    return _texts(pick_locale(locale), (WORDS, *more))

@@ -1,0 +1,1 @@
+"""The words and the facts: schema, errors, tables, ledger, queue and blobs."""

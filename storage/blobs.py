@@ -1,0 +1,50 @@
+"""Files of generations behind a small interface: put, get, delete. Names are made here."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+from storage.errors import NotFound
+
+_KEY = re.compile(r"^[0-9a-f]{2}/[0-9a-f]{32}\.(png|webp|jpg)$")
+
+
+class Blobs:
+    """Blobs on local disk. A key is random: it says nothing about who or what."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, data: bytes, suffix: str) -> str:
+        """Store bytes under a fresh key; on disk when this returns. Suffix: png, webp or jpg."""
+        name = secrets.token_hex(16)
+        key = f"{name[:2]}/{name}.{suffix}"
+        path = self.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".part")
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        return key
+
+    def path(self, key: str) -> Path:
+        """Where a blob lies. Raises ``NotFound`` for anything that is not a key of ours."""
+        if not _KEY.fullmatch(key):
+            raise NotFound("picture_unknown")
+        return self.folder / key
+
+    def get(self, key: str) -> bytes:
+        """The bytes. Raises ``NotFound``."""
+        try:
+            return self.path(key).read_bytes()
+        except FileNotFoundError as error:
+            raise NotFound("picture_unknown") from error
+
+    def delete(self, key: str) -> None:
+        """Remove a blob; removing it twice is fine."""
+        self.path(key).unlink(missing_ok=True)

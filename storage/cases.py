@@ -1,0 +1,105 @@
+"""Generations under review: opening cases, reports, removal. The review flow builds on these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import delete, update
+from sqlmodel import Session, col, select
+
+from storage.errors import NotAllowed, NotFound
+from storage.ledger import changed
+from storage.models import Case, Generation, Job, Message
+from storage.schema import CaseOrigin, CaseStatus, GenerationStatus, Millis
+from storage.workspaces import Actor
+
+
+def generation(session: Session, generation_id: str, *, workspace_id: str) -> Generation:
+    """A generation of this workspace. Raises ``NotFound``, for foreign ones too."""
+    row = session.exec(
+        select(Generation).where(
+            Generation.id == generation_id, Generation.workspace_id == workspace_id
+        )
+    ).first()
+    if row is None:
+        raise NotFound("generation_unknown")
+    return row
+
+
+def open_case(
+    session: Session,
+    made: Generation,
+    *,
+    origin: CaseOrigin,
+    verdict: Mapping[str, Any],
+    now: Millis,
+    reporter_id: str | None = None,
+) -> tuple[Case, bool]:
+    """Open a case about a generation; ``(case, True)`` when new. Duplicates join one case."""
+    known = session.exec(
+        select(Case).where(Case.generation_id == made.id, Case.origin == origin)
+    ).first()
+    if known is not None:
+        return known, False
+    job = session.get_one(Job, made.job_id)
+    case = Case(
+        workspace_id=made.workspace_id, job_id=made.job_id, generation_id=made.id,
+        member_id=job.member_id, reporter_id=reporter_id, origin=origin, verdict=dict(verdict),
+        created_at=now,
+    )  # fmt: skip
+    session.add(case)
+    session.flush()
+    return case, True
+
+
+def report(session: Session, generation_id: str, *, actor: Actor, now: Millis) -> bool:
+    """A member's report of something visible; True when it opened a case."""
+    made = generation(session, generation_id, workspace_id=actor.workspace.id)
+    if made.status not in (GenerationStatus.VISIBLE, GenerationStatus.BLURRED):
+        raise NotFound("generation_unknown")
+    _, fresh = open_case(
+        session, made, origin=CaseOrigin.REPORTED, verdict=made.verdict, now=now,
+        reporter_id=actor.member.id,
+    )  # fmt: skip
+    return fresh
+
+
+def remove(session: Session, generation_id: str, *, actor: Actor) -> str | None:
+    """Take a generation away for its owner or a moderator; returns the blob to delete.
+
+    The row stays as a record without its content. A generation under review stays untouched:
+    deleting evidence is not the owner's to do. Raises ``NotFound`` or ``NotAllowed``.
+    """
+    made = generation(session, generation_id, workspace_id=actor.workspace.id)
+    job = session.get_one(Job, made.job_id)
+    moderator = actor.member.role in ("moderator", "admin")
+    if job.member_id != actor.member.id and not moderator:
+        raise NotAllowed("not_yours")
+    if made.status == GenerationStatus.HELD:
+        raise NotAllowed("under_review")
+    blob = made.blob
+    # What was deleted is also forgotten by the conversation it was part of.
+    session.execute(delete(Message).where(col(Message.job_id) == made.job_id))
+    changed(
+        session,
+        update(Generation)
+        .where(col(Generation.id) == generation_id)
+        .values(status=GenerationStatus.REMOVED, blob=None, text=None)
+        .execution_options(synchronize_session=False),
+    )
+    return blob
+
+
+def open_cases(session: Session, *, workspace_id: str) -> list[Case]:
+    """What waits for a moderator, oldest first."""
+    return list(
+        session.exec(
+            select(Case)
+            .where(
+                Case.workspace_id == workspace_id,
+                col(Case.status).in_([CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED]),
+            )
+            .order_by(col(Case.id))
+        )
+    )

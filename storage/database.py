@@ -1,0 +1,177 @@
+"""One engine, two dialects: transactions that mean the same on SQLite and Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlmodel import Session
+
+from storage.errors import OperatorError, RetryLater
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_TRIES = 3
+_SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA busy_timeout=5000",
+    "PRAGMA foreign_keys=ON",
+    # NORMAL may lose the last commits on power loss; money is worth the fsync.
+    "PRAGMA synchronous=FULL",
+)
+
+
+def _normalise_url(url: str) -> str:
+    """Plain ``postgres://`` URLs, as hosts hand them out, with the driver we install."""
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def make_engine(url: str) -> Engine:
+    """An engine whose every transaction is a real one.
+
+    The stock pysqlite driver emits no BEGIN before a SELECT, so read-check-write overspends
+    (measured: 1,200 charges out of 500 credits). We take over transaction control and begin
+    IMMEDIATE, which also avoids the failing upgrade of a read transaction under load.
+    """
+    url = _normalise_url(url)
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8)
+
+    path = url.removeprefix("sqlite:///")
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in _SQLITE_PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        read_only = connection.get_execution_options().get("atelier_read_only", False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Database:
+    """Transactions as function calls: ``database.write(fn, ...)`` runs ``fn(session, ...)``.
+
+    The function either commits whole or leaves nothing. Async callers use ``run`` and ``look``,
+    which do the same in a thread: the event loop never waits for a disk.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _normalise_url(url)
+        self.engine = make_engine(url)
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="database")
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True on SQLite: one host, local disk."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def transaction(self, *, read_only: bool = False) -> Iterator[Session]:
+        """One transaction; commits on exit unless read-only, rolls back on any exception.
+
+        Raises ``RetryLater`` when the database is busy or the connection was lost.
+        """
+        engine = self.engine
+        if read_only:
+            options: dict[str, Any] = {"atelier_read_only": True}
+            if not self.is_sqlite:
+                options["isolation_level"] = "REPEATABLE READ"
+            engine = engine.execution_options(**options)
+        try:
+            with Session(engine, expire_on_commit=False) as session:
+                try:
+                    yield session
+                    if read_only:
+                        # Rows stay readable after the snapshot is given back.
+                        session.expunge_all()
+                        session.rollback()
+                    else:
+                        session.commit()
+                except BaseException:
+                    session.rollback()
+                    raise
+        except OperationalError as error:
+            raise RetryLater(f"database: {type(error.orig).__name__}") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise RetryLater("database connection lost") from error
+            raise
+
+    def write(
+        self, fn: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``fn`` in one writing transaction and return what it returns.
+
+        A deadlock or a busy file is tried again twice: ``fn`` left nothing behind.
+        """
+        for attempt in range(_TRIES):
+            try:
+                with self.transaction() as session:
+                    return fn(session, *args, **kwargs)
+            except RetryLater:
+                if attempt == _TRIES - 1:
+                    raise
+                time.sleep(0.02 * 4**attempt)
+        raise AssertionError("unreachable")
+
+    def read(
+        self, fn: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``fn`` in one read transaction: a single consistent snapshot."""
+        with self.transaction(read_only=True) as session:
+            return fn(session, *args, **kwargs)
+
+    async def run(
+        self, fn: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """:meth:`write` in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._threads, functools.partial(self.write, fn, *args, **kwargs)
+        )
+
+    async def look(
+        self, fn: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """:meth:`read` in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._threads, functools.partial(self.read, fn, *args, **kwargs)
+        )
+
+    def ping(self) -> None:
+        """Raise ``OperatorError`` when the database does not answer."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except DBAPIError as error:
+            raise OperatorError(
+                "the database does not answer", "check ATELIER_DATABASE_URL and that it runs"
+            ) from error
+
+    def close(self) -> None:
+        """Give every connection and thread back."""
+        self._threads.shutdown(wait=True)
+        self.engine.dispose()

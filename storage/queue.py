@@ -1,0 +1,232 @@
+"""The wire: arq tickets that wake, nudges that wake at once, live events that show progress.
+
+Nothing of value lives here. Redis may lose everything at any moment: the rows are the truth,
+:func:`reconcile` re-issues tickets for claimable rows, and every listener also looks at the
+database by itself. So every send is best effort and no send may fail a command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from storage import jobs, outbox
+from storage.clock import now_ms
+from storage.database import Database
+from storage.errors import OperatorError
+from storage.schema import Event, EventType, Millis, new_id
+
+log = logging.getLogger(__name__)
+
+TICKET = "ticket"
+"""Name of the arq function that wakes a worker; it carries no work."""
+QUEUE = "atelier:tickets"
+_EVENTS = "atelier:events"
+_NUDGES = "atelier:nudges"
+_LIVE = "atelier:live:"
+_PREVIEW = "atelier:preview:"
+_LIVE_TTL_S = 900
+_DOWN = (RedisError, OSError, asyncio.TimeoutError)
+
+
+def dump_json(data: dict[str, Any]) -> bytes:
+    """arq pickles by default, in both directions: whoever writes to Redis would run our code."""
+    return json.dumps(data, default=str).encode()
+
+
+def load_json(data: bytes) -> dict[str, Any]:
+    """The inverse; raises ``ValueError`` on a forged pickle instead of running it."""
+    value = json.loads(data)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def redis_settings(url: str) -> RedisSettings:
+    """Connection settings that survive a Redis restart; arq's own exit on the first lost packet."""
+    settings = RedisSettings.from_dsn(url)
+    settings.retry = Retry(ExponentialBackoff(cap=2, base=0.1), 6)
+    settings.retry_on_timeout = True
+    settings.retry_on_error = [RedisConnectionError, RedisTimeoutError, OSError]
+    settings.conn_timeout = 2
+    settings.conn_retries = 2
+    return settings
+
+
+class Wire:
+    """Redis as this project uses it. Build with :meth:`connect`; close when done."""
+
+    def __init__(self, pool: ArqRedis, url: str) -> None:
+        self.pool = pool
+        self.url = url
+
+    @classmethod
+    async def connect(cls, url: str) -> Wire:
+        """Open a pool. Raises ``OperatorError`` when nothing answers."""
+        try:
+            pool = await create_pool(
+                redis_settings(url),
+                job_serializer=dump_json,
+                job_deserializer=load_json,
+                default_queue_name=QUEUE,
+            )
+        except _DOWN as error:
+            raise OperatorError(
+                "Redis does not answer", "start it, or unset ATELIER_REDIS_URL to use our own"
+            ) from error
+        return cls(pool, url)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.pool.aclose()
+
+    async def ping(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            return bool(await self.pool.ping())
+        except _DOWN:
+            return False
+
+    async def wake(self, ticket: str | None = None) -> bool:
+        """A durable ticket and a nudge: some worker looks for work now. False when Redis is down.
+
+        The ticket id makes the same wake-up sent twice one ticket.
+        """
+        try:
+            await self.pool.enqueue_job(TICKET, _job_id=f"ticket-{ticket or new_id()}")
+            await self.pool.publish(_NUDGES, b"1")
+        except _DOWN:
+            log.warning("no ticket sent: Redis is down; the reconciler will send it")
+            return False
+        return True
+
+    async def publish(self, event: Event) -> None:
+        """Tell every listener, and keep the newest progress for those who come later."""
+        data = event.model_dump_json(exclude_none=True).encode()
+        try:
+            async with self.pool.pipeline(transaction=False) as pipe:
+                pipe.publish(_EVENTS, data)
+                if event.type is EventType.STATE:
+                    pipe.delete(_LIVE + event.job_id)
+                else:
+                    pipe.set(_LIVE + event.job_id, data, ex=_LIVE_TTL_S)
+                await pipe.execute()
+        except _DOWN:
+            log.debug("event lost: Redis is down")
+
+    async def live(self, job_id: str) -> Event | None:
+        """The newest progress of a running job, if any."""
+        try:
+            data = await self.pool.get(_LIVE + job_id)
+        except _DOWN:
+            return None
+        return Event.model_validate_json(data) if data else None
+
+    async def allow_preview(self, key: str, workspace_id: str) -> None:
+        """Note that a preview was judged and may be shown in one workspace for a while."""
+        try:
+            await self.pool.set(_PREVIEW + key, workspace_id, ex=_LIVE_TTL_S)
+        except _DOWN:
+            log.debug("preview not shown: Redis is down")
+
+    async def preview_allowed(self, key: str, workspace_id: str) -> bool:
+        """Whether this preview may be shown in this workspace."""
+        try:
+            owner = await self.pool.get(_PREVIEW + key)
+        except _DOWN:
+            return False
+        return bool(owner == workspace_id.encode())
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[AsyncIterator[Event]]:
+        """Every job's events from now on, across reconnects (some may be lost in between)."""
+        async with self._subscribe(_EVENTS) as messages:
+
+            async def events() -> AsyncIterator[Event]:
+                async for data in messages:
+                    try:
+                        yield Event.model_validate_json(data)
+                    except ValueError:
+                        log.warning("junk on the event channel ignored")
+
+            yield events()
+
+    @asynccontextmanager
+    async def nudges(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """One item per wake-up; a worker looks at the database at each."""
+        async with self._subscribe(_NUDGES) as messages:
+            yield messages
+
+    @asynccontextmanager
+    async def _subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        client: Redis = Redis.from_url(self.url)
+        pubsub = client.pubsub(ignore_subscribe_messages=True)
+        subscribed = asyncio.Event()
+
+        async def messages() -> AsyncIterator[bytes]:
+            while True:
+                try:
+                    if not subscribed.is_set():
+                        await pubsub.subscribe(channel)
+                        subscribed.set()
+                    message = await pubsub.get_message(timeout=30.0)
+                except _DOWN:
+                    subscribed.clear()
+                    await asyncio.sleep(0.3)
+                    continue
+                if message is not None and message["type"] == "message":
+                    yield message["data"]
+
+        try:
+            # Subscribed before the caller goes on, so that nothing sent after is missed.
+            try:
+                await pubsub.subscribe(channel)
+                subscribed.set()
+            except _DOWN:
+                log.warning("not listening yet: Redis is down")
+            yield messages()
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await client.aclose()
+
+
+async def flush_outbox(database: Database, wire: Wire, *, now: Millis | None = None) -> int:
+    """Send what was written but not sent (a crash between commit and send); returns how many."""
+    moment = now if now is not None else now_ms()
+    rows = await database.look(outbox.unsent)
+    sent = []
+    for row in rows:
+        if row.topic == "ticket":
+            if not await wire.wake(row.id):
+                break
+        else:
+            await wire.publish(Event(type=EventType.STATE, job_id=row.job_id))
+        sent.append(row.id)
+    if sent:
+        await database.run(outbox.mark_sent, sent, now=moment)
+    return len(sent)
+
+
+async def reconcile(database: Database, wire: Wire, *, now: Millis | None = None) -> list[str]:
+    """End what nobody will end, send what was not sent, wake a worker if a row is claimable.
+
+    Run every second or so by every worker; safe at any time. Returns the jobs it ended.
+    """
+    moment = now if now is not None else now_ms()
+    ended = await database.run(jobs.sweep, now=moment)
+    await flush_outbox(database, wire, now=moment)
+    if await database.look(jobs.claimable, now=moment):
+        await wire.wake()
+    return ended

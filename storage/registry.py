@@ -1,0 +1,142 @@
+"""The one list of models: what each is, where it comes from, what it needs, how it is priced."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from storage.errors import NotFound, OperatorError
+from storage.schema import Frozen, JobKind
+
+_FILE = Path(__file__).with_name("models.toml")
+
+
+class ModelCard(Frozen):
+    """One model as members, admins and the worker see it.
+
+    Sizes are in pixels, ``size_bytes`` is the download or the files on disk, ``memory_bytes`` the
+    resident weights, ``step_ms`` the first guess of one denoising step at the native size on the
+    slowest machine we support (the engine measures its own), ``token_ms`` the same for a token.
+    """
+
+    name: str
+    title: str
+    kind: JobKind
+    source: Literal["starter", "hub"]
+    repo: str = ""
+    """Hub repository, or the package that carries a starter's files."""
+    revision: str = ""
+    """Pinned commit of a hub model; a moving branch is refused."""
+    licence: str
+    size_bytes: int = Field(ge=0)
+    memory_bytes: int = Field(ge=0)
+    factor: int = Field(default=1, ge=1)
+    """Price factor: credits are multiplied by it."""
+
+    width: int = 128
+    height: int = 128
+    max_side: int = 256
+    steps: int = 20
+    max_steps: int = 100
+    guidance: float = 4.0
+    scheduler: str = "ddim"
+    step_ms: int = 60
+
+    context_tokens: int = 2048
+    max_tokens: int = 256
+    temperature: float = 0.2
+    token_ms: int = 80
+
+
+class Style(Frozen):
+    """A named template around a prompt; ``{prompt}`` marks the place."""
+
+    name: str
+    template: str
+    negative: str = ""
+    models: tuple[str, ...] = ()
+    """Models it is meant for; empty means all."""
+
+    def apply(self, prompt: str) -> str:
+        """The prompt as the model reads it."""
+        return self.template.replace("{prompt}", prompt)
+
+
+class Registry:
+    """Models and styles by name, with the configured defaults."""
+
+    def __init__(
+        self, cards: dict[str, ModelCard], styles: dict[str, Style], image: str, chat: str
+    ) -> None:
+        self.cards = cards
+        self.styles = styles
+        self.image_default = self.find(image, JobKind.IMAGE).name
+        self.chat_default = self.find(chat, JobKind.CHAT).name
+
+    def find(self, name: str, kind: JobKind) -> ModelCard:
+        """The card called ``name``. Raises ``NotFound('model_unknown')`` when there is none."""
+        card = self.cards.get(name)
+        if card is None or card.kind is not kind:
+            known = ", ".join(sorted(n for n, c in self.cards.items() if c.kind is kind))
+            raise NotFound("model_unknown", model=name[:80], known=known)
+        return card
+
+    def default(self, kind: JobKind) -> ModelCard:
+        """The card used when the member names no model."""
+        return self.cards[self.image_default if kind is JobKind.IMAGE else self.chat_default]
+
+    def style(self, name: str) -> Style:
+        """The style called ``name``. Raises ``NotFound('style_unknown')`` when there is none."""
+        style = self.styles.get(name)
+        if style is None:
+            known = ", ".join(sorted(self.styles))
+            raise NotFound("style_unknown", style=name[:80], known=known)
+        return style
+
+    def styles_for(self, model: str) -> list[Style]:
+        """The styles meant for a model, in the file's order."""
+        return [s for s in self.styles.values() if not s.models or model in s.models]
+
+
+def _hub_card(name: str) -> ModelCard:
+    """A card for a hub model named as ``owner/name@revision`` that the file does not list."""
+    repo, _, revision = name.partition("@")
+    if len(revision) != 40:
+        raise OperatorError(
+            f"model {name!r} is not in models.toml",
+            "name it owner/name@<40-digit commit>, or add it to storage/models.toml",
+        )
+    return ModelCard(
+        name=name, title=repo, kind=JobKind.IMAGE, source="hub", repo=repo, revision=revision,
+        licence="unknown", size_bytes=0, memory_bytes=0, width=512, height=512, max_side=1024,
+        steps=25, guidance=7.0, step_ms=2000,
+    )  # fmt: skip
+
+
+@cache
+def _read() -> dict[str, Any]:
+    with _FILE.open("rb") as file:
+        return tomllib.load(file)
+
+
+def load_registry(image_model: str = "", chat_model: str = "") -> Registry:
+    """The registry with the configured default models (empty: the starters).
+
+    Raises ``OperatorError`` for a model that is neither listed nor pinned to a revision.
+    """
+    data = _read()
+    cards = {c["name"]: ModelCard.model_validate(c) for c in data["model"]}
+    styles = {s["name"]: Style.model_validate(s) for s in data["style"]}
+    image = image_model or data["default"]["image"]
+    chat = chat_model or data["default"]["chat"]
+    by_repo = {card.repo: card.name for card in cards.values() if card.source == "hub"}
+    image, chat = by_repo.get(image, image), by_repo.get(chat, chat)
+    if image not in cards:
+        cards[image] = _hub_card(image)
+    if chat not in cards:
+        raise OperatorError(f"chat model {chat!r} is not in models.toml", "add it there")
+    return Registry(cards, styles, image, chat)

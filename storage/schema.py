@@ -1,0 +1,276 @@
+"""The words every room shares: ids, enums, specs, flags, verdicts, addresses. Pure: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from ulid import ULID
+
+MAX_SEED = 2**63 - 1
+"""Largest seed: what a signed 64-bit column and ``torch.Generator.manual_seed`` both hold."""
+
+Millis = int
+"""A moment (milliseconds since the Unix epoch, UTC) or a length of time in milliseconds."""
+
+
+def new_id() -> str:
+    """A fresh ULID: 26 characters, sorts by time of creation, unique across processes."""
+    return str(ULID())
+
+
+class Platform(StrEnum):
+    """Where people talk to us."""
+
+    LOCAL = "local"  # the web page and the command line on this machine
+    DISCORD = "discord"
+    SLACK = "slack"
+    FAKE = "fake"  # tests
+
+
+class JobKind(StrEnum):
+    """What a job makes; each kind has its runner."""
+
+    IMAGE = "image"
+    CHAT = "chat"
+
+
+class JobStatus(StrEnum):
+    """``queued -> running -> succeeded | failed | rejected | cancelled``."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+
+OPEN_STATUSES = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
+TERMINAL_STATUSES = frozenset(JobStatus) - OPEN_STATUSES
+
+
+class GenerationStatus(StrEnum):
+    """What members may see of a generation."""
+
+    VISIBLE = "visible"
+    BLURRED = "blurred"
+    HELD = "held"
+    REMOVED = "removed"
+
+
+class CaseStatus(StrEnum):
+    """``open -> claimed -> decided -> appealed -> closed``."""
+
+    OPEN = "open"
+    CLAIMED = "claimed"
+    DECIDED = "decided"
+    APPEALED = "appealed"
+    CLOSED = "closed"
+
+
+class CaseOrigin(StrEnum):
+    """Why a case exists."""
+
+    HELD = "held"  # a verdict of hold or block on something a job made
+    REPORTED = "reported"  # a member pressed Report
+
+
+class Category(StrEnum):
+    """The 14 policy codes of the taxonomy (shared/MODERATION.md 3.2) and one for broken checks."""
+
+    CSAE = "CSAE"
+    REAL = "REAL"
+    SEX = "SEX"
+    SEXC = "SEXC"
+    VIO = "VIO"
+    GORE = "GORE"
+    HATE = "HATE"
+    HAR = "HAR"
+    SELF = "SELF"
+    ILL = "ILL"
+    WEAP = "WEAP"
+    PII = "PII"
+    IP = "IP"
+    INJ = "INJ"
+    FAULT = "FAULT"  # a stage raised, hung or answered junk: we do not know, so we hold
+
+
+class Outcome(IntEnum):
+    """What a verdict does, mildest first; the harshest wins."""
+
+    ALLOW = 0
+    BLUR = 1
+    HOLD = 2
+    BLOCK = 3
+
+    @property
+    def word(self) -> str:
+        """The lower-case word used in tables, JSON and logs."""
+        return self.name.lower()
+
+
+class Frozen(BaseModel):
+    """A value: immutable, compared by content, refusing unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Flag(Frozen):
+    """One finding of one stage.
+
+    ``score`` is 0 to 1 on the stage's own scale; scores of different stages do not compare.
+    ``detail`` is for moderators only (a matched rule, a body part), never shown to the member.
+    """
+
+    category: Category
+    score: float = Field(ge=0.0, le=1.0)
+    stage: str
+    detail: str = ""
+
+
+class Verdict(Frozen):
+    """What a policy made of a set of flags.
+
+    Verdicts join with ``|``: the harsher outcome wins and the flags unite, so that
+    ``a | a == a``, ``a | b == b | a``, ``(a | b) | c == a | (b | c)`` and ``Verdict() | a == a``.
+    """
+
+    outcome: Outcome = Outcome.ALLOW
+    flags: frozenset[Flag] = frozenset()
+
+    def __or__(self, other: Verdict) -> Verdict:
+        return Verdict(outcome=max(self.outcome, other.outcome), flags=self.flags | other.flags)
+
+    @property
+    def allowed(self) -> bool:
+        """True when the content may be shown, blurred or not."""
+        return self.outcome <= Outcome.BLUR
+
+    def categories(self) -> list[Category]:
+        """The codes found, each once, in alphabetical order."""
+        return sorted({flag.category for flag in self.flags})
+
+    def dump(self) -> dict[str, Any]:
+        """A JSON object with a stable order, as stored and as the command line prints it."""
+        flags = sorted(self.flags, key=lambda f: (f.category, f.stage, f.score, f.detail))
+        return {"outcome": self.outcome.word, "flags": [f.model_dump(mode="json") for f in flags]}
+
+    @classmethod
+    def parse(cls, data: dict[str, Any]) -> Verdict:
+        """The inverse of :meth:`dump`."""
+        return cls(
+            outcome=Outcome[str(data["outcome"]).upper()],
+            flags=frozenset(Flag.model_validate(f) for f in data["flags"]),
+        )
+
+
+def harshest(verdicts: Iterable[Verdict]) -> Verdict:
+    """The join of any number of verdicts; of none, *allow*."""
+    joined = Verdict()
+    for verdict in verdicts:
+        joined |= verdict
+    return joined
+
+
+class Address(Frozen):
+    """Where a reply goes; storable, so that a restarted bot still knows."""
+
+    platform: Platform
+    workspace: str
+    """The platform's own id of the workspace, not our row id."""
+    channel: str
+    thread: str | None = None
+    message: str | None = None
+
+
+class ImageSpec(Frozen):
+    """A picture job with every default already filled in: nothing is left to chance.
+
+    Picture ``i`` of ``count`` uses seed ``(seed + i) % 2**63``. ``prompt`` is what the member
+    typed; the style's template is applied by the worker, so that the recipe shows both.
+    """
+
+    kind: Literal[JobKind.IMAGE] = JobKind.IMAGE
+    model: str
+    prompt: str
+    negative: str = ""
+    style: str = ""
+    width: int = Field(ge=64, le=2048, multiple_of=8)
+    height: int = Field(ge=64, le=2048, multiple_of=8)
+    steps: int = Field(ge=1, le=150)
+    guidance: float = Field(ge=0.0, le=30.0)
+    scheduler: str
+    seed: int = Field(ge=0, le=MAX_SEED)
+    count: int = Field(default=1, ge=1, le=4)
+
+    def seed_of(self, index: int) -> int:
+        """The seed of picture ``index`` (0 to count - 1)."""
+        return (self.seed + index) % (MAX_SEED + 1)
+
+
+class Turn(Frozen):
+    """One message of a conversation as the chat model reads it."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+class ChatSpec(Frozen):
+    """An answer job. ``turns`` is the whole context, oldest first, ending with the question."""
+
+    kind: Literal[JobKind.CHAT] = JobKind.CHAT
+    model: str
+    thread: str
+    turns: tuple[Turn, ...]
+    max_tokens: int = Field(ge=1, le=4096)
+    temperature: float = Field(ge=0.0, le=2.0)
+    seed: int = Field(ge=0, le=MAX_SEED)
+
+    @property
+    def prompt(self) -> str:
+        """The member's question: the last turn."""
+        return self.turns[-1].text
+
+
+JobSpec = Annotated[ImageSpec | ChatSpec, Field(discriminator="kind")]
+_SPEC: TypeAdapter[ImageSpec | ChatSpec] = TypeAdapter(JobSpec)
+
+
+def parse_spec(data: dict[str, Any]) -> ImageSpec | ChatSpec:
+    """A stored spec back as a value. Raises ``pydantic.ValidationError`` on junk."""
+    return _SPEC.validate_python(data)
+
+
+def batch_key(spec: ImageSpec | ChatSpec) -> str:
+    """Requests with equal keys may share a forward pass: same model and, for pictures, shape."""
+    if isinstance(spec, ImageSpec):
+        return f"image:{spec.model}:{spec.width}x{spec.height}"
+    return f"chat:{spec.model}"
+
+
+class EventType(StrEnum):
+    """What travels on a job's live channel; hints only, the row is the truth."""
+
+    STATE = "state"  # the row changed: read it
+    PROGRESS = "progress"  # a step was made; perhaps a checked preview
+    TEXT = "text"  # a released (checked) piece of an answer
+
+
+class Event(Frozen):
+    """One live event of one job.
+
+    ``text`` is the whole released answer so far, not a delta: a listener that missed an event
+    loses nothing. ``preview`` is the blob key of a checked preview picture.
+    """
+
+    type: EventType
+    job_id: str
+    status: JobStatus | None = None
+    index: int = 0
+    step: int = 0
+    steps: int = 0
+    preview: str | None = None
+    text: str | None = None

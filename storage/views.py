@@ -1,0 +1,141 @@
+"""What front ends read: a job with its generations, the line, a member's history, open cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from storage import jobs
+from storage.line import Waiting, line_up
+from storage.models import Generation, Job, Member, Tier, Workspace
+from storage.schema import (
+    TERMINAL_STATUSES,
+    GenerationStatus,
+    JobStatus,
+    Millis,
+    Platform,
+)
+
+_LINE_LIMIT = 500
+"""Longest line we replay for a place; beyond it the place is a plain count."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A queued job's place: ``place`` of ``total`` jobs that share the GPU, done at ``eta_at``."""
+
+    place: int
+    total: int
+    eta_at: Millis
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as a card shows it."""
+
+    job: Job
+    author: str
+    generations: list[Generation]
+    place: Place | None
+
+
+def view(session: Session, job_id: str, *, workspace_id: str, now: Millis) -> JobView:
+    """Everything a card needs. Raises ``NotFound('job_unknown')``."""
+    job = jobs.find(session, job_id, workspace_id=workspace_id)
+    return _view(session, job, now)
+
+
+def _view(session: Session, job: Job, now: Millis) -> JobView:
+    made = session.exec(
+        select(Generation).where(Generation.job_id == job.id).order_by(col(Generation.index))
+    ).all()
+    member = session.get_one(Member, job.member_id)
+    place = None
+    if job.status == JobStatus.QUEUED:
+        place = place_of(session, job.id, now=now)
+    elif job.status == JobStatus.RUNNING and job.started_at is not None:
+        place = Place(place=0, total=0, eta_at=max(now, job.started_at + job.estimate_ms))
+    return JobView(job=job, author=member.name, generations=list(made), place=place)
+
+
+def place_of(session: Session, job_id: str, *, now: Millis) -> Place | None:
+    """Where a queued job stands, counting what runs; None when it is not queued any more."""
+    rows = session.execute(
+        select_columns(
+            col(Job.id), col(Job.workspace_id), col(Job.member_id), col(Workspace.served),
+            col(Member.served), col(Tier.weight), col(Job.estimate_ms),
+        )
+        .join(Workspace, col(Workspace.id) == col(Job.workspace_id))
+        .join(Member, col(Member.id) == col(Job.member_id))
+        .join(Tier, col(Tier.id) == col(Member.tier_id))
+        .where(col(Job.status) == JobStatus.QUEUED)
+        .order_by(col(Job.id))
+        .limit(_LINE_LIMIT)
+    ).all()  # fmt: skip
+    running = session.execute(
+        select(col(Job.started_at), col(Job.estimate_ms)).where(Job.status == JobStatus.RUNNING)
+    ).all()
+    order = line_up([Waiting(*row) for row in rows])
+    ahead_ms = sum(max(0, (at or now) + estimate - now) for at, estimate in running)
+    for index, waiting in enumerate(order):
+        ahead_ms += waiting.estimate_ms
+        if waiting.job_id == job_id:
+            return Place(
+                place=len(running) + index + 1,
+                total=len(running) + len(order),
+                eta_at=now + ahead_ms,
+            )
+    return None
+
+
+def history(
+    session: Session,
+    *,
+    workspace_id: str,
+    member_id: str | None = None,
+    limit: int = 30,
+    before: str | None = None,
+    now: Millis,
+) -> list[JobView]:
+    """The newest jobs of a workspace (or one member), newest first, older than job ``before``."""
+    query = (
+        select(Job)
+        .where(Job.workspace_id == workspace_id)
+        .order_by(col(Job.id).desc())
+        .limit(limit)
+    )
+    if member_id is not None:
+        query = query.where(Job.member_id == member_id)
+    if before is not None:
+        query = query.where(col(Job.id) < before)
+    return [_view(session, job, now) for job in session.exec(query)]
+
+
+def undelivered(
+    session: Session, *, platforms: list[Platform], limit: int = 50
+) -> list[tuple[Job, str]]:
+    """Ended jobs whose reply was not put anywhere yet, oldest first, with their workspace."""
+    rows = session.exec(
+        select(Job, Workspace)
+        .join(Workspace, col(Workspace.id) == col(Job.workspace_id))
+        .where(
+            col(Job.delivered_at).is_(None),
+            col(Job.status).in_(TERMINAL_STATUSES),
+            col(Workspace.platform).in_(platforms),
+        )
+        .order_by(col(Job.id))
+        .limit(limit)
+    ).all()
+    return [(job, space.id) for job, space in rows]
+
+
+def visible_blob(session: Session, *, workspace_id: str, key: str) -> bool:
+    """Whether a picture may be shown now: made in this workspace, judged and not held."""
+    status = session.exec(
+        select(Generation.status).where(
+            Generation.workspace_id == workspace_id, Generation.blob == key
+        )
+    ).first()
+    return status in (GenerationStatus.VISIBLE, GenerationStatus.BLURRED)
