@@ -1,0 +1,220 @@
+"""The awaitable front of the one thread that owns the models.
+
+The event loop submits, cancels and listens; the engine thread loads, plans and steps. They share
+an inbox under a condition, and results cross back with ``loop.call_soon_threadsafe``. What the
+thread does in a turn is :class:`worker.engine.stepper.Stepper`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.registry import ModelCard, Registry
+from storage.schema import ChatSpec, ImageSpec, JobKind
+from worker.engine.errors import EngineStopped
+from worker.engine.run import Run
+from worker.engine.runners.base import Runner
+from worker.engine.samplers import sampler
+from worker.engine.scheduler import Caps
+from worker.engine.stepper import Stepper
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Warm:
+    """A wish to have a model loaded, and the future of whoever waits for it."""
+
+    model: str
+    done: Future[None]
+
+
+class Engine:
+    """Makes pictures and answers for many jobs at once on one device.
+
+    ``max_images`` and ``max_chats`` limit the pictures and answers stepped at a time (a job of
+    count 4 is four pictures). ``memory_bytes`` is the budget for loaded weights (default: half of
+    the machine's memory, or 85 % of the GPU's). ``threads`` are torch's: one, since two on a
+    contended machine were six times slower (PERFORMANCE.md 0.8). ``load`` replaces
+    :func:`worker.engine.loading.load`.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        models_dir: Path,
+        *,
+        device: str = "cpu",
+        max_images: int = 4,
+        max_chats: int = 4,
+        memory_bytes: int | None = None,
+        threads: int = 1,
+        load: Callable[[ModelCard], Runner] | None = None,
+    ) -> None:
+        self.registry = registry
+        self.models_dir = models_dir
+        self.device = device
+        self.caps = Caps({JobKind.IMAGE: max_images, JobKind.CHAT: max_chats}, {})
+        self._memory = memory_bytes
+        self._threads = threads
+        self._load = load
+        self._thread: threading.Thread | None = None
+        self._loaded: tuple[str, ...] = ()
+        # Shared by the two threads, under the condition.
+        self._news = threading.Condition()
+        self._inbox: list[Run | _Warm] = []
+        self._runs: set[Run] = set()
+        self._stopping = False
+        self._nudged = False
+
+    # ---- the event loop's side -----------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Starts the engine thread; loads nothing yet. Starting a running engine does nothing."""
+        if not self.alive:
+            self._stopping = False
+            self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+            self._thread.start()
+
+    async def warm(self, models: Sequence[str]) -> None:
+        """Loads these models and runs each once, so that the first member does not wait.
+
+        Raises ``ModelUnavailable`` (with a cure) for the first that cannot be loaded, and
+        ``EngineStopped`` when the engine is not running.
+        """
+        for model in models:
+            wish = _Warm(model, Future())
+            with self._news:
+                if not self.alive:
+                    raise EngineStopped("the engine is not running")
+                self._inbox.append(wish)
+                self._news.notify()
+            await asyncio.wrap_future(wish.done)
+
+    async def stop(self) -> None:
+        """Ends every run with ``EngineStopped`` after the step in progress, and joins the thread.
+
+        A model being loaded is waited for. May be repeated.
+        """
+        with self._news:
+            self._stopping = True
+            self._news.notify()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    @property
+    def alive(self) -> bool:
+        """True while the engine thread takes work; false before start, after stop or a crash."""
+        return self._thread is not None and self._thread.is_alive() and not self._stopping
+
+    def room(self) -> dict[JobKind, int]:
+        """How many one-picture (or one-answer) jobs of each kind would start stepping now."""
+        with self._news:
+            free = dict(self.caps.active) if self.alive else dict.fromkeys(JobKind, 0)
+            self._runs = {run for run in self._runs if not run.ended}
+            for run in self._runs:
+                free[run.spec.kind] -= run.places
+        return {kind: max(0, places) for kind, places in free.items()}
+
+    def loaded(self) -> list[str]:
+        """Names of the models in memory, alphabetical."""
+        return list(self._loaded)
+
+    def submit(self, job_id: str, spec: ImageSpec | ChatSpec) -> Run:
+        """Hands a job to the engine; call it on the event loop. Never blocks.
+
+        Raises ``NotFound`` for an unknown model or style and ``BadInput`` for an unknown sampler.
+        A run submitted to an engine that does not run ends with ``EngineStopped``.
+        """
+        self.registry.find(spec.model, spec.kind)
+        if isinstance(spec, ImageSpec):
+            sampler(spec.scheduler)
+            if spec.style:
+                self.registry.style(spec.style)
+        run = Run(job_id, spec, self._nudge)
+        with self._news:
+            if not self.alive:
+                run.finish(EngineStopped("the engine is not running"))
+                return run
+            self._runs.add(run)
+            self._inbox.append(run)
+            self._news.notify()
+        return run
+
+    def _nudge(self) -> None:
+        with self._news:
+            self._nudged = True
+            self._news.notify()
+
+    # ---- the engine thread's side --------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            import torch  # here, so that importing the engine stays cheap
+
+            torch.set_num_threads(self._threads)
+            budget = self._memory or _budget(self.device)
+            stepper = Stepper(self.registry, self.caps, self._load or self._load_card, budget)
+            with torch.inference_mode():
+                while self._take_inbox(stepper):
+                    stepper.turn()
+                    self._loaded = tuple(stepper.loaded())
+        except Exception:
+            # Our bug, since models are isolated further down; a supervisor sees ``alive`` go false.
+            log.exception("the engine thread died")
+        finally:
+            self._close()
+
+    def _load_card(self, card: ModelCard) -> Runner:
+        from worker.engine.loading import load  # torch and friends: seconds to import
+
+        return load(card, self.registry, self.models_dir, self.device)
+
+    def _take_inbox(self, stepper: Stepper) -> bool:
+        """Waits for something to do and passes on what came in; false when it is time to stop."""
+        with self._news:
+            while stepper.idle and not (self._inbox or self._stopping or self._nudged):
+                self._news.wait()
+            if self._stopping:
+                return False
+            inbox, self._inbox, self._nudged = self._inbox, [], False
+        for item in inbox:
+            if isinstance(item, Run):
+                stepper.add(item)
+            elif item.done.set_running_or_notify_cancel():
+                error = stepper.warm(item.model)
+                self._loaded = tuple(stepper.loaded())
+                item.done.set_exception(error) if error else item.done.set_result(None)
+        stepper.sweep()
+        return True
+
+    def _close(self) -> None:
+        """Lets nobody wait for ever, however the thread ended."""
+        with self._news:
+            self._stopping = True
+            inbox, self._inbox = self._inbox, []
+            runs, self._runs = self._runs, set()
+        self._loaded = ()
+        stopped = EngineStopped("the engine was stopped")
+        for item in inbox:
+            if isinstance(item, _Warm) and item.done.set_running_or_notify_cancel():
+                item.done.set_exception(stopped)
+        for run in runs:
+            run.finish(stopped)
+
+
+def _budget(device: str) -> int:
+    """Bytes for loaded weights: 85 % of the GPU's memory, or half of the machine's."""
+    if device == "cuda":
+        import torch
+
+        if torch.cuda.is_available():
+            return int(torch.cuda.mem_get_info()[1] * 0.85)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

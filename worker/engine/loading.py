@@ -1,0 +1,106 @@
+"""From a model's card to a runner: safetensors only, no remote code, pinned revisions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from storage.registry import ModelCard, Registry
+from storage.schema import JobKind
+from worker.engine.errors import ModelUnavailable
+from worker.engine.runners.base import Runner
+from worker.engine.runners.chat import ChatRunner
+from worker.engine.runners.image import ImageRunner
+
+
+def load(card: ModelCard, registry: Registry, models_dir: Path, device: str) -> Runner:
+    """Loads a model onto ``device`` ("cpu" or "cuda"); blocks for seconds to minutes.
+
+    A starter's files are put in place under ``models_dir`` first. A hub model is read from
+    ``models_dir/<name>`` if someone put it there, else from the hub's cache at the pinned
+    revision, else downloaded (unless ``HF_HUB_OFFLINE`` forbids). Raises
+    :class:`~worker.engine.errors.ModelUnavailable` with a cure.
+    """
+    for library in (diffusers_logging, transformers_logging):
+        logging: Any = library
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelUnavailable("no CUDA device was found", "set ATELIER_DEVICE=cpu")
+    try:
+        source, options = _source(card, models_dir)
+        if card.kind is JobKind.IMAGE:
+            return _image(card, registry, source, options, device)
+        return _chat(card, source, options, device)
+    except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
+        # What the two libraries raise for missing, broken or foreign files; anything else is ours.
+        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+        raise ModelUnavailable(
+            f"model {card.name!r} could not be loaded ({type(error).__name__}: {first})",
+            _cure(card, models_dir),
+        ) from error
+
+
+def _cure(card: ModelCard, models_dir: Path) -> str:
+    if card.source == "starter":
+        return f"delete the folder {models_dir} and start again to put the starter models in place"
+    return (
+        f"go online once, or put the safetensors files of {card.repo}@{card.revision} "
+        f"into {models_dir / card.name}"
+    )
+
+
+def _source(card: ModelCard, models_dir: Path) -> tuple[str, dict[str, Any]]:
+    """Where ``from_pretrained`` finds the files, and the options that keep it there."""
+    if card.source == "starter":
+        # Imported here: the starters bring their own data code, which a hub model does not need.
+        if card.kind is JobKind.IMAGE:
+            from worker.starter.picture import ensure_picture_model as ensure
+        else:
+            from worker.starter.chat import ensure_chat_model as ensure
+        return str(ensure(models_dir / card.name)), {"local_files_only": True}
+    folder = models_dir / card.name
+    if folder.is_dir():
+        return str(folder), {"local_files_only": True}
+    return card.repo, {"revision": card.revision, "cache_dir": str(models_dir / "hub")}
+
+
+def _dtype(card: ModelCard, device: str) -> torch.dtype:
+    """fp32 on a CPU (bf16 is emulated there) and for the small starters, bf16 on a GPU."""
+    return torch.bfloat16 if device == "cuda" and card.source == "hub" else torch.float32
+
+
+def _image(
+    card: ModelCard, registry: Registry, source: str, options: dict[str, Any], device: str
+) -> Runner:
+    kind: Any = StableDiffusionPipeline
+    pipe = kind.from_pretrained(
+        source,
+        torch_dtype=_dtype(card, device),
+        use_safetensors=True,
+        safety_checker=None,  # moderation is a room of its own, and judges every picture
+        feature_extractor=None,
+        requires_safety_checker=False,
+        **options,
+    )
+    pipe.to(device)
+    with torch.inference_mode():
+        return ImageRunner(card, registry, pipe, device)
+
+
+def _chat(card: ModelCard, source: str, options: dict[str, Any], device: str) -> Runner:
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        source,
+        dtype=_dtype(card, device),
+        use_safetensors=True,
+        trust_remote_code=False,
+        **options,
+    )
+    tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+    return ChatRunner(card, model.to(device).eval(), tokenizer, device)

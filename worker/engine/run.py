@@ -1,0 +1,81 @@
+"""One submitted job as its caller sees it: an async iterator that can be cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from storage.errors import AtelierError
+from storage.schema import ChatSpec, ImageSpec
+from worker.engine.outputs import Output
+
+
+class Run(AsyncIterator[Output]):
+    """Yields a job's outputs and ends after its last picture or its answer.
+
+    Iterate it once, on the event loop that submitted it. Iterating raises an
+    :class:`~worker.engine.errors.EngineError`: ``Cancelled``, ``EngineStopped``,
+    ``ModelUnavailable``, ``BadPicture`` or ``StepFailed``. The first fault of any picture ends the
+    whole run; pictures already yielded stay good. Leaving the loop early does not cancel.
+    """
+
+    def __init__(self, job_id: str, spec: ImageSpec | ChatSpec, wake: Callable[[], None]) -> None:
+        self.job_id = job_id
+        self.spec = spec
+        self.places = spec.count if isinstance(spec, ImageSpec) else 1
+        """Requests of this run not yet finished."""
+        self.cancelled = False
+        self.ended = False
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Output | AtelierError | None] = asyncio.Queue()
+        self._exhausted = False
+        self._busy = 0.0
+
+    @property
+    def busy_ms(self) -> int:
+        """Engine milliseconds charged so far: its share (by rows) of every step it took part in."""
+        return round(self._busy * 1000)
+
+    def cancel(self) -> None:
+        """Stops the run within one step; iteration then raises ``Cancelled``. May be repeated.
+
+        Outputs made before that are still yielded first. No effect on a run that has ended.
+        """
+        self.cancelled = True
+        self._wake()
+
+    async def __anext__(self) -> Output:
+        if self._exhausted:
+            raise StopAsyncIteration
+        item = await self._queue.get()
+        if item is None:
+            self._exhausted = True
+            raise StopAsyncIteration
+        if isinstance(item, AtelierError):
+            self._exhausted = True
+            raise item
+        return item
+
+    # ---- the engine thread's side ------------------------------------------------------------
+
+    def put(self, output: Output) -> None:
+        """Hands an output over to the event loop; dropped once the run has ended."""
+        if not self.ended:
+            self._send(output)
+
+    def finish(self, error: AtelierError | None = None) -> None:
+        """Ends the run, well or with an error; only the first call counts."""
+        if not self.ended:
+            self.ended = True
+            self._send(error)
+
+    def charge(self, seconds: float) -> None:
+        """Adds engine time to the run's account."""
+        self._busy += seconds
+
+    def _send(self, item: Output | AtelierError | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self.cancelled = True

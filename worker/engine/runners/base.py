@@ -1,0 +1,63 @@
+"""What the engine asks of every runner: begin, one shared pass, then each request's own part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from storage.schema import JobKind
+from worker.engine.outputs import Output
+
+
+@dataclass(slots=True)
+class Stepped:
+    """What one request got out of one step; ``done`` after its last."""
+
+    outputs: list[Output] = field(default_factory=list)
+    done: bool = False
+
+
+class Work(Protocol):
+    """One begun request, private to its runner but for two numbers."""
+
+    @property
+    def key(self) -> str:
+        """Requests of equal key may share the next :meth:`Runner.forward`."""
+
+    @property
+    def weight(self) -> int:
+        """Its part of a shared pass (rows), by which the time is charged."""
+
+
+class Runner(Protocol):
+    """Runs one loaded model, on the engine thread only.
+
+    A step is two calls, so that one request's fault stays its own: :meth:`forward` is shared and
+    changes nothing that a second call with fewer requests would notice; :meth:`advance` changes
+    one request only. Both may raise anything; the engine isolates it.
+    """
+
+    kind: JobKind
+    shares: bool
+    """True when one :meth:`forward` may serve several works; else it is called with one."""
+    size: int
+    """Bytes of its weights."""
+
+    def begin(self, spec: Any, index: int) -> Any:
+        """Prepares picture ``index`` (or the answer) of a spec: a :class:`Work`."""
+
+    def forward(self, works: Sequence[Any]) -> list[Any]:
+        """One pass of the model for all of ``works`` (equal keys): one result each."""
+
+    def advance(self, work: Any, result: Any) -> Stepped:
+        """Applies a result to its request."""
+
+    def warm(self) -> None:
+        """Runs the model once at its usual size, so that no member pays for first-call set-up."""
+
+
+def weigh(*modules: Any) -> int:
+    """Bytes of the parameters and buffers of torch modules."""
+    tensors = [t for m in modules for t in (*m.parameters(), *m.buffers())]
+    return sum(t.numel() * t.element_size() for t in tensors)
