@@ -12,6 +12,7 @@ from storage.line import Waiting, line_up
 from storage.models import Generation, Job, Member, Tier, Workspace
 from storage.schema import (
     TERMINAL_STATUSES,
+    Address,
     GenerationStatus,
     JobStatus,
     Millis,
@@ -129,6 +130,14 @@ def undelivered(
         .limit(limit)
     ).all()
     return [(job, space.id) for job, space in rows]
+
+
+def where(session: Session, job_id: str) -> tuple[Address, str, str] | None:
+    """Where a job's card belongs: its address, our workspace id and the language it is in."""
+    job = session.get(Job, job_id)
+    if job is None:
+        return None
+    return Address.model_validate(job.address), job.workspace_id, job.locale
 
 
 def visible_blob(session: Session, *, workspace_id: str, key: str) -> bool:

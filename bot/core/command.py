@@ -69,6 +69,8 @@ class Context:
     key: str
     texts: Texts
     services: Services
+    catalog: Callable[[str], list[CommandInfo]]
+    """Every command there is, for help."""
 
 
 Handler = Callable[[Context, I], Awaitable[Reply]]
@@ -164,6 +166,7 @@ class Core:
             key=event.key,
             texts=texts,
             services=self.services,
+            catalog=self.catalog,
         )
 
     async def _guarded(self, run: Callable[[], Awaitable[Reply]], texts: Texts) -> Reply:

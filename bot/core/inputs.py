@@ -159,7 +159,7 @@ def options_of(
 
 
 def sizes_for(native: int, longest: int) -> tuple[str, ...]:
-    """Sizes to offer for a model: square, portrait and landscape at its native scale, and double."""
+    """Sizes to offer: square, portrait and landscape at the native scale, and double."""
     three_quarters = native * 3 // 4 // 8 * 8
     sizes = [f"{native}x{native}", f"{three_quarters}x{native}", f"{native}x{three_quarters}"]
     if native * 2 <= longest:

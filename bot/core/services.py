@@ -38,7 +38,7 @@ class Services:
     """A job that would wait longer is refused with the predicted time."""
 
     async def actor(self, who: Who) -> Actor:
-        """The stored workspace, member and tier of a person; made on first sight, credits granted."""
+        """The stored person: made on first sight, this month's credits granted."""
         return await self.database.run(
             enrol,
             platform=who.platform,

@@ -1,0 +1,160 @@
+"""Buttons: every press is checked again here, whatever the drawing said."""
+
+from __future__ import annotations
+
+import secrets
+
+from bot.commands.imagine import SHORTEST_SIDE
+from bot.core.cards import job_reply
+from bot.core.command import Context, PressHandler
+from bot.core.guards import judge_texts, submit_job
+from bot.core.inputs import sizes_for
+from bot.core.reply import Form, FormField, Reply, Tone, Verb, Visibility
+from moderation.pipeline import Surface
+from storage import cases, jobs
+from storage.errors import BadInput
+from storage.models import Job
+from storage.schema import (
+    ChatSpec,
+    Event,
+    EventType,
+    ImageSpec,
+    JobKind,
+    JobStatus,
+    Turn,
+    parse_spec,
+)
+
+
+async def _card(context: Context, job_id: str) -> Reply:
+    return await job_reply(
+        context.services, job_id, context.texts.locale, workspace_id=context.actor.workspace.id
+    )
+
+
+async def _job(context: Context, job_id: str) -> Job:
+    return await context.services.database.look(
+        jobs.find, job_id, workspace_id=context.actor.workspace.id
+    )
+
+
+async def show(context: Context, target: str) -> Reply:
+    """Bring a job's card back."""
+    return await _card(context, target)
+
+
+async def cancel(context: Context, target: str) -> Reply:
+    """Stop a job: at once while queued, within one step while running."""
+    status = await context.services.database.run(
+        jobs.cancel, target, actor=context.actor, now=context.services.clock()
+    )
+    if status is JobStatus.RUNNING:
+        # The worker reads the request with its next renewal; the nudge makes that now.
+        await context.services.wire.wake()
+    await context.services.wire.publish(Event(type=EventType.STATE, job_id=target))
+    return await _card(context, target)
+
+
+async def reroll(context: Context, target: str) -> Reply:
+    """The same picture job with a new seed."""
+    spec = parse_spec((await _job(context, target)).spec)
+    if not isinstance(spec, ImageSpec):
+        raise BadInput("button_unknown")
+    verdict = await judge_texts(
+        context, {Surface.PROMPT: spec.prompt, Surface.NEGATIVE: spec.negative}
+    )
+    again = spec.model_copy(update={"seed": secrets.randbelow(2**32)})
+    return await _card(context, await submit_job(context, again, verdict=verdict, parent_id=target))
+
+
+async def regenerate(context: Context, target: str) -> Reply:
+    """The same question again with a new seed and the conversation as it was."""
+    spec = parse_spec((await _job(context, target)).spec)
+    if not isinstance(spec, ChatSpec):
+        raise BadInput("button_unknown")
+    verdict = await judge_texts(context, {Surface.PROMPT: spec.prompt})
+    again = spec.model_copy(
+        update={
+            "seed": secrets.randbelow(2**32),
+            # A cold, repeatable answer would only repeat itself.
+            "temperature": max(spec.temperature, 0.7),
+            "turns": tuple(Turn(role=t.role, text=t.text) for t in spec.turns),
+        }
+    )
+    return await _card(context, await submit_job(context, again, verdict=verdict, parent_id=target))
+
+
+async def edit(context: Context, target: str) -> Reply:
+    """A form with the job's own values, the seed included: change one thing, keep the rest."""
+    spec = parse_spec((await _job(context, target)).spec)
+    if not isinstance(spec, ImageSpec):
+        raise BadInput("button_unknown")
+    registry = context.services.registry
+    card = registry.find(spec.model, JobKind.IMAGE)
+    texts = context.texts
+    size = f"{spec.width}x{spec.height}"
+    sizes = sizes_for(card.width, card.max_side)
+
+    def label(name: str) -> str:
+        return texts(f"field.{name}")
+
+    return Reply(
+        visibility=Visibility.PRIVATE,
+        title=texts("form.edit"),
+        form=Form(
+            title=texts("form.edit"),
+            command="imagine",
+            submit=texts("form.submit"),
+            fields=(
+                FormField(name="prompt", label=label("prompt"), kind="long", value=spec.prompt,
+                          required=True),
+                FormField(name="negative", label=label("negative"), kind="long",
+                          value=spec.negative),
+                FormField(name="style", label=label("style"), kind="choice", value=spec.style,
+                          choices=("", *(s.name for s in registry.styles_for(card.name)))),
+                FormField(name="seed", label=label("seed"), kind="integer", value=str(spec.seed),
+                          minimum=0),
+                FormField(name="size", label=label("size"), kind="choice", value=size,
+                          choices=sizes if size in sizes else (size, *sizes),
+                          minimum=SHORTEST_SIDE),
+                FormField(name="steps", label=label("steps"), kind="integer",
+                          value=str(spec.steps), minimum=1, maximum=card.max_steps),
+                FormField(name="guidance", label=label("guidance"), kind="number",
+                          value=f"{spec.guidance:g}", minimum=0, maximum=30),
+                FormField(name="count", label=label("count"), kind="integer",
+                          value=str(spec.count), minimum=1, maximum=4),
+            ),
+        ),
+    )  # fmt: skip
+
+
+async def delete(context: Context, target: str) -> Reply:
+    """Take a generation away, for its owner or a moderator; its bytes go too."""
+    services = context.services
+    blob = await services.database.run(cases.remove, target, actor=context.actor)
+    if blob is not None:
+        services.blobs.delete(blob)
+    made = await services.database.look(
+        cases.generation, target, workspace_id=context.actor.workspace.id
+    )
+    await services.wire.publish(Event(type=EventType.STATE, job_id=made.job_id))
+    return await _card(context, made.job_id)
+
+
+async def report(context: Context, target: str) -> Reply:
+    """Open a case about something visible; the same report twice is one case."""
+    await context.services.database.run(
+        cases.report, target, actor=context.actor, now=context.services.clock()
+    )
+    return Reply(text=context.texts("report.thanks"), tone=Tone.GOOD, visibility=Visibility.PRIVATE)
+
+
+PRESSES: dict[Verb, PressHandler] = {
+    Verb.SHOW: show,
+    Verb.CANCEL: cancel,
+    Verb.REROLL: reroll,
+    Verb.REGENERATE: regenerate,
+    Verb.EDIT: edit,
+    Verb.DELETE: delete,
+    Verb.REPORT: report,
+}

@@ -1,0 +1,286 @@
+"""A job as a reply: one card per job, whatever its state, in the reader's language."""
+
+from __future__ import annotations
+
+from bot.core.reply import Button, Field, Picture, Progress, Reply, Tone, Verb
+from bot.core.services import Services
+from bot.core.texts import Texts
+from storage import ledger, views
+from storage.ledger import Balance
+from storage.models import Generation
+from storage.schema import (
+    Category,
+    ChatSpec,
+    Event,
+    GenerationStatus,
+    ImageSpec,
+    JobKind,
+    JobStatus,
+    Verdict,
+    parse_spec,
+)
+from storage.views import JobView
+from storage.workspaces import Actor
+
+_TONES = {
+    JobStatus.SUCCEEDED: Tone.GOOD,
+    JobStatus.FAILED: Tone.BAD,
+    JobStatus.REJECTED: Tone.WARN,
+    JobStatus.CANCELLED: Tone.WARN,
+}
+
+
+async def job_reply(services: Services, job_id: str, locale: str, *, workspace_id: str) -> Reply:
+    """The current card of a job, live progress included. Raises ``NotFound``."""
+    seen = await services.database.look(
+        views.view, job_id, workspace_id=workspace_id, now=services.clock()
+    )
+    live = None
+    if seen.job.status == JobStatus.RUNNING:
+        live = await services.wire.live(job_id)
+    return card(seen, services.texts(locale), live)
+
+
+async def timeline(
+    services: Services,
+    actor: Actor,
+    *,
+    locale: str,
+    limit: int = 30,
+    before: str | None = None,
+) -> list[Reply]:
+    """The member's newest cards, newest last; ``before`` is the oldest job id already shown."""
+    seen = await services.database.look(
+        views.history,
+        workspace_id=actor.workspace.id,
+        member_id=actor.member.id,
+        limit=limit,
+        before=before,
+        now=services.clock(),
+    )
+    texts = services.texts(locale)
+    cards = []
+    for item in reversed(seen):
+        live = None
+        if item.job.status == JobStatus.RUNNING:
+            live = await services.wire.live(item.job.id)
+        cards.append(card(item, texts, live))
+    return cards
+
+
+async def balance(services: Services, actor: Actor) -> Balance:
+    """The member's credits."""
+    return await services.database.look(ledger.balance, ledger.member_account(actor.member.id))
+
+
+async def visible_blob(services: Services, workspace_id: str, key: str) -> bool:
+    """Whether a picture or preview was judged and may be shown now in this workspace."""
+    if await services.wire.preview_allowed(key, workspace_id):
+        return True
+    return await services.database.look(views.visible_blob, workspace_id=workspace_id, key=key)
+
+
+def card(seen: JobView, texts: Texts, live: Event | None = None) -> Reply:
+    """Draw one job. Pure: the same row gives the same card."""
+    job = seen.job
+    status = JobStatus(job.status)
+    spec = parse_spec(job.spec)
+    code = job.error_code
+    reply = Reply(
+        job_id=job.id,
+        kind=JobKind(job.kind),
+        status=status,
+        prompt=spec.prompt,
+        author=seen.author,
+        created_at=job.created_at,
+        tone=_TONES.get(status, Tone.INFO),
+        title=texts(f"status.{status}"),
+        code=code,
+        exit_code=exit_code(seen),
+        data=facts(seen),
+    )
+    if status is JobStatus.QUEUED and seen.place is not None:
+        place = seen.place
+        return reply.model_copy(
+            update={
+                "text": texts("card.queued", place=place.place, total=place.total),
+                "place": place.place,
+                "total": place.total,
+                "eta_at": place.eta_at,
+                "buttons": (_cancel(job.id, spec, texts),),
+            }
+        )
+    if status in (JobStatus.QUEUED, JobStatus.RUNNING):
+        return reply.model_copy(update=_running(seen, spec, texts, live))
+    if status is JobStatus.SUCCEEDED:
+        return reply.model_copy(update=_result(seen, spec, texts))
+    sentence = texts(f"error.{code}", **job.error_params) if code else texts(f"card.{status}")
+    return reply.model_copy(update={"text": sentence, "buttons": _again(job.id, spec, texts)})
+
+
+def exit_code(seen: JobView) -> int:
+    """What a command line exits with for this job: 3 when anything it made is held or refused."""
+    if seen.job.status == JobStatus.REJECTED:
+        return 3
+    if seen.job.status != JobStatus.SUCCEEDED:
+        return 5
+    held = all(made.status == GenerationStatus.HELD for made in seen.generations)
+    return 3 if held and seen.generations else 0
+
+
+def facts(seen: JobView) -> dict[str, object]:
+    """The card for programs: what `--json` prints."""
+    job = seen.job
+    shown = [g for g in seen.generations if g.status != GenerationStatus.REMOVED]
+    first = seen.generations[0] if seen.generations else None
+    answers = [g.text for g in shown if g.text is not None and g.status == GenerationStatus.VISIBLE]
+    verdict = job.verdict
+    if verdict is None and first is not None:
+        verdict = first.verdict
+    return {
+        "job_id": job.id,
+        "kind": str(job.kind),
+        "status": str(job.status),
+        "seed": first.seed if first else job.spec.get("seed"),
+        "recipe": first.recipe if first else None,
+        "verdict": verdict,
+        "cost": job.cost,
+        "queued_ms": job.queued_ms,
+        "run_ms": job.run_ms,
+        "error": job.error_code,
+        "text": answers[0] if answers else None,
+        "generations": [
+            {"id": g.id, "index": g.index, "status": str(g.status), "seed": g.seed,
+             "sha256": g.sha256, "blob": g.blob}
+            for g in seen.generations
+        ],
+    }  # fmt: skip
+
+
+def _cancel(job_id: str, spec: ImageSpec | ChatSpec, texts: Texts) -> Button:
+    label = "button.stop" if isinstance(spec, ChatSpec) else "button.cancel"
+    return Button(verb=Verb.CANCEL, target=job_id, label=texts(label), style="danger")
+
+
+def _again(job_id: str, spec: ImageSpec | ChatSpec, texts: Texts) -> tuple[Button, ...]:
+    if isinstance(spec, ChatSpec):
+        return (Button(verb=Verb.REGENERATE, target=job_id, label=texts("button.regenerate")),)
+    return (
+        Button(verb=Verb.REROLL, target=job_id, label=texts("button.reroll"), style="primary"),
+        Button(verb=Verb.EDIT, target=job_id, label=texts("button.edit")),
+    )
+
+
+def _running(
+    seen: JobView, spec: ImageSpec | ChatSpec, texts: Texts, live: Event | None
+) -> dict[str, object]:
+    stopping = seen.job.cancel_requested_at is not None
+    shown: dict[str, object] = {
+        "buttons": () if stopping else (_cancel(seen.job.id, spec, texts),),
+        "eta_at": seen.place.eta_at if seen.place else None,
+        "title": texts("card.stopping") if stopping else texts("status.running"),
+    }
+    if isinstance(spec, ChatSpec):
+        shown["streaming"] = True
+        shown["text"] = (live.text or "") if live else ""
+    else:
+        step = live.step if live else 0
+        index = live.index if live else 0
+        shown["progress"] = Progress(
+            step=step, steps=spec.steps, index=index, count=spec.count,
+            preview=live.preview if live else None,
+        )  # fmt: skip
+        if step:
+            shown["text"] = texts("card.step", step=step, steps=spec.steps)
+        else:
+            shown["text"] = texts("card.starting")
+    return shown
+
+
+def _result(seen: JobView, spec: ImageSpec | ChatSpec, texts: Texts) -> dict[str, object]:
+    if isinstance(spec, ChatSpec):
+        return _answer(seen, spec, texts)
+    pictures = tuple(_picture(made, spec, texts) for made in seen.generations)
+    fields = [
+        Field(label=texts("field.seed"), value=str(spec.seed), code=True),
+        Field(label=texts("field.size"), value=f"{spec.width}x{spec.height}"),
+        Field(label=texts("field.steps"), value=str(spec.steps)),
+        Field(label=texts("field.guidance"), value=f"{spec.guidance:g}"),
+        Field(label=texts("field.model"), value=spec.model),
+        Field(label=texts("field.cost"), value=texts("amount.credits", n=seen.job.cost or 0)),
+    ]
+    if spec.style:
+        fields.insert(1, Field(label=texts("field.style"), value=spec.style))
+    if spec.negative:
+        fields.append(Field(label=texts("field.negative"), value=spec.negative))
+    held = sum(made.status == GenerationStatus.HELD for made in seen.generations)
+    update: dict[str, object] = {
+        "pictures": pictures,
+        "fields": tuple(fields),
+        "buttons": _again(seen.job.id, spec, texts),
+        "text": texts("card.ai_picture"),
+    }
+    if held:
+        update["tone"] = Tone.WARN
+        update["title"] = texts("status.held")
+        update["text"] = texts("card.held", reason=_reason(seen.generations, texts))
+    return update
+
+
+def _reason(generations: list[Generation], texts: Texts) -> str:
+    for made in generations:
+        found = Verdict.parse(made.verdict).categories()
+        if found:
+            return texts(f"category.{found[0]}")
+    return texts(f"category.{Category.FAULT}")
+
+
+def _own_buttons(made: Generation, texts: Texts) -> tuple[Button, ...]:
+    return (
+        Button(
+            verb=Verb.DELETE, target=made.id, label=texts("button.delete"), style="danger",
+            confirm=texts("confirm.delete"),
+        ),
+        Button(
+            verb=Verb.REPORT, target=made.id, label=texts("button.report"),
+            confirm=texts("confirm.report"),
+        ),
+    )  # fmt: skip
+
+
+def _picture(made: Generation, spec: ImageSpec, texts: Texts) -> Picture:
+    status = GenerationStatus(made.status)
+    shown = status in (GenerationStatus.VISIBLE, GenerationStatus.BLURRED)
+    return Picture(
+        generation_id=made.id,
+        blob=made.blob if shown else None,
+        alt=texts("picture.alt", prompt=spec.prompt[:300], seed=made.seed),
+        width=made.width or spec.width,
+        height=made.height or spec.height,
+        seed=made.seed,
+        blurred=status is GenerationStatus.BLURRED,
+        note="" if shown else texts(f"picture.{status}"),
+        buttons=_own_buttons(made, texts) if shown else (),
+    )
+
+
+def _answer(seen: JobView, spec: ChatSpec, texts: Texts) -> dict[str, object]:
+    made = seen.generations[0] if seen.generations else None
+    if made is None or made.status == GenerationStatus.REMOVED:
+        return {"text": texts("picture.removed"), "buttons": _again(seen.job.id, spec, texts)}
+    if made.status == GenerationStatus.HELD:
+        return {
+            "tone": Tone.WARN,
+            "title": texts("status.held"),
+            "text": texts("card.held", reason=_reason([made], texts)),
+            "buttons": _again(seen.job.id, spec, texts),
+        }
+    return {
+        "text": made.text or "",
+        "fields": (
+            Field(label=texts("field.model"), value=spec.model),
+            Field(label=texts("field.seed"), value=str(made.seed), code=True),
+            Field(label=texts("field.cost"), value=texts("amount.credits", n=seen.job.cost or 0)),
+        ),
+        "buttons": (*_again(seen.job.id, spec, texts), *_own_buttons(made, texts)),
+    }

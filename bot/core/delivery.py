@@ -1,0 +1,149 @@
+"""Finished jobs to replies, at least once, across restarts; progress while they run, best effort.
+
+The announcement is a nudge; the row is the truth. So besides listening, delivery looks for
+whatever ended and was not delivered, at start and every few seconds. Showing a card twice
+replaces it, and ``delivered_at`` is set by one conditional UPDATE: one final card per job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bot.core.cards import job_reply
+from bot.core.presenter import Presenter
+from bot.core.services import Services
+from storage import outbox, views
+from storage.errors import AtelierError, NotFound, RetryLater
+from storage.schema import TERMINAL_STATUSES, Address, Event, EventType, Platform
+
+log = logging.getLogger(__name__)
+
+SWEEP_S = 2.0
+"""How often we look for what an announcement did not tell us."""
+UPDATE_S = 0.2
+"""Shortest time between two progress updates of one job: five a second."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a job's card lives, remembered between events."""
+
+    address: Address
+    workspace_id: str
+    locale: str
+
+
+class Delivery:
+    """Puts cards where they were asked for, on the platforms it has presenters for."""
+
+    def __init__(self, services: Services, presenters: Mapping[Platform, Presenter]) -> None:
+        self._services = services
+        self._presenters = presenters
+        self._places: dict[str, _Place] = {}
+        self._stale: set[str] = set()
+        self._busy: set[str] = set()
+        self._tick = asyncio.Event()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen())
+            tasks.create_task(self._update())
+            tasks.create_task(self._sweep())
+
+    async def _listen(self) -> None:
+        async with self._services.wire.listen() as events:
+            async for event in events:
+                await self._hear(event)
+
+    async def _hear(self, event: Event) -> None:
+        self._stale.add(event.job_id)
+        if event.type is EventType.STATE:
+            self._tick.set()
+
+    async def _update(self) -> None:
+        """Redraw jobs that changed, coalesced: a hundred events in a tick are one update."""
+        while True:
+            try:
+                async with asyncio.timeout(UPDATE_S):
+                    await self._tick.wait()
+            except TimeoutError:
+                pass
+            self._tick.clear()
+            batch, self._stale = self._stale, set()
+            for job_id in batch:
+                await self._refresh(job_id)
+
+    async def _refresh(self, job_id: str) -> None:
+        """One of the three broad excepts: one job's bad card must not stop the others."""
+        try:
+            place = self._places.get(job_id) or await self._find(job_id)
+            if place is None:
+                return
+            reply = await job_reply(
+                self._services, job_id, place.locale, workspace_id=place.workspace_id
+            )
+            if reply.status in TERMINAL_STATUSES:
+                await self.deliver(job_id, place)
+            else:
+                await self._presenters[place.address.platform].update(place.address, reply)
+        except (RetryLater, NotFound):
+            log.debug("update of %s dropped", job_id)
+        except AtelierError:
+            log.exception("update of %s failed", job_id)
+        except Exception:
+            log.exception("bug while updating %s", job_id)
+
+    async def _find(self, job_id: str) -> _Place | None:
+        found = await self._services.database.look(views.where, job_id)
+        if found is None or found[0].platform not in self._presenters:
+            return None
+        address, workspace_id, locale = found
+        self._places[job_id] = place = _Place(address, workspace_id, locale)
+        return place
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except Exception:
+                log.exception("sweep failed")
+            await asyncio.sleep(SWEEP_S)
+
+    async def sweep(self) -> int:
+        """Deliver everything that ended and was not delivered; returns how many it tried."""
+        waiting = await self._services.database.look(
+            views.undelivered, platforms=list(self._presenters)
+        )
+        for job, workspace_id in waiting:
+            place = _Place(Address.model_validate(job.address), workspace_id, job.locale)
+            try:
+                await self.deliver(job.id, place)
+            except RetryLater:
+                log.info("delivery of %s postponed", job.id)
+            except Exception:
+                log.exception("bug while delivering %s", job.id)
+        return len(waiting)
+
+    async def deliver(self, job_id: str, place: _Place) -> None:
+        """Show a finished job's card, then note that it is in place.
+
+        A crash in between shows it again, which replaces the card.
+        """
+        if job_id in self._busy:
+            return
+        self._busy.add(job_id)
+        try:
+            reply = await job_reply(
+                self._services, job_id, place.locale, workspace_id=place.workspace_id
+            )
+            await self._presenters[place.address.platform].present(place.address, reply)
+            await self._services.database.run(
+                outbox.mark_delivered, job_id, now=self._services.clock()
+            )
+            self._places.pop(job_id, None)
+        finally:
+            self._busy.discard(job_id)

@@ -1,0 +1,100 @@
+"""May this be done now: the prompt gate, and the one way a job is submitted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from moderation.pipeline import Content, Surface
+from moderation.policy import Policy
+from storage import jobs, prices
+from storage.errors import Refused
+from storage.queue import flush_outbox
+from storage.schema import (
+    Category,
+    ChatSpec,
+    Event,
+    EventType,
+    ImageSpec,
+    JobKind,
+    Outcome,
+    Verdict,
+    harshest,
+)
+
+if TYPE_CHECKING:
+    from bot.core.command import Context
+
+log = logging.getLogger(__name__)
+
+
+def policy_of(settings: Mapping[str, object]) -> Policy:
+    """A workspace's thresholds: the defaults with what its admins changed.
+
+    Settings that no longer make sense fall back to the defaults, which are the stricter side.
+    """
+    try:
+        return Policy.model_validate(settings.get("policy", {}))
+    except ValidationError:
+        log.error("a workspace's policy is not valid; the defaults apply")
+        return Policy()
+
+
+async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict:
+    """Judge what a member typed; what comes back may be stored and run.
+
+    Raises ``Refused``: ``prompt_refused`` with the category in words, or ``self_harm_help`` when
+    what was typed calls for help, not for rules. A verdict of *hold* passes: what is made from
+    it is held for a moderator.
+    """
+    policy = policy_of(context.actor.workspace.settings)
+    verdicts = [
+        await context.services.prompt_gate.judge(Content(surface=surface, text=text), policy)
+        for surface, text in texts.items()
+        if text
+    ]
+    verdict = harshest(verdicts)
+    if verdict.outcome is Outcome.BLOCK:
+        found = verdict.categories()
+        if Category.SELF in found:
+            raise Refused("self_harm_help")
+        name = context.texts(f"category.{found[0] if found else Category.FAULT}")
+        raise Refused("prompt_refused", category=name)
+    return verdict
+
+
+async def submit_job(
+    context: Context,
+    spec: ImageSpec | ChatSpec,
+    *,
+    verdict: Verdict,
+    parent_id: str | None = None,
+) -> str:
+    """Price, reserve and queue a job, wake a worker; returns the job's id.
+
+    Raises ``LimitReached`` when the queue is full, the wait too long or credits short.
+    """
+    services = context.services
+    card = services.registry.find(spec.model, JobKind(spec.kind))
+    job, fresh = await services.database.run(
+        jobs.submit,
+        context.actor,
+        spec,
+        key=context.key,
+        address=context.address,
+        locale=context.texts.locale,
+        price=prices.quote(spec, card),
+        estimate_ms=prices.estimate_ms(spec, card),
+        deadline_ms=prices.deadline_ms(spec, card),
+        now=services.clock(),
+        max_wait_ms=services.max_wait_ms,
+        parent_id=parent_id,
+        verdict=verdict,
+    )
+    if fresh:
+        await flush_outbox(services.database, services.wire, now=services.clock())
+        await services.wire.publish(Event(type=EventType.STATE, job_id=job.id))
+    return job.id
