@@ -1,0 +1,1 @@
+"""The embedded starter models: what they are, how they were made, how to load them."""
