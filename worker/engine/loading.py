@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ def load(card: ModelCard, registry: Registry, models_dir: Path, device: str) -> 
         logging: Any = library
         logging.set_verbosity_error()
         logging.disable_progress_bar()
+    gc.collect()  # what was evicted to make room may hang in cycles
+    if device == "cuda":
+        torch.cuda.empty_cache()
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailable("no CUDA device was found", "set ATELIER_DEVICE=cpu")
     try:
@@ -80,6 +84,12 @@ def _image(
     card: ModelCard, registry: Registry, source: str, options: dict[str, Any], device: str
 ) -> Runner:
     kind: Any = StableDiffusionPipeline
+    family = kind.load_config(source, **options)["_class_name"]
+    if family != StableDiffusionPipeline.__name__:
+        raise ModelUnavailable(
+            f"model {card.name!r} is a {family}, which cannot be stepped yet",
+            "choose a Stable Diffusion 1.x, 2.x or Turbo checkpoint",
+        )
     pipe = kind.from_pretrained(
         source,
         torch_dtype=_dtype(card, device),

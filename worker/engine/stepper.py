@@ -100,8 +100,11 @@ class Stepper:
         ]
         decided = plan(waiting, active, self._caps, self._fitting(), self._last_kind)
         by_id = {r.id: r for r in (*self._waiting, *self._active)}
+        held: set[JobKind] = set()
         for id in decided.admit:
-            self._begin(by_id[id])
+            request = by_id[id]
+            if request.run.spec.kind not in held and not self._begin(request):
+                held.add(request.run.spec.kind)  # nobody of its kind overtakes it
         if decided.step is not None:
             self._step(decided.step, [by_id[id] for id in decided.step.ids])
 
@@ -134,28 +137,32 @@ class Stepper:
         log.info("loaded %s in %.1f s", model, time.perf_counter() - began)
         return runner
 
-    def _begin(self, request: _Request) -> None:
-        """Moves a waiting request among the active, its model loaded and its work prepared."""
+    def _begin(self, request: _Request) -> bool:
+        """Moves a waiting request among the active, its model loaded and its work prepared.
+
+        False when its model does not fit beside those admitted earlier in this turn.
+        """
         run = request.run
         if run.ended:
-            return
+            return True
         runner, error = self._attempt(self._runner, run.spec.model)
         if error is not None:
             # Everyone waiting for this model would only fail the same way, one load later.
             for other in {r.run for r in self._waiting if r.run.spec.model == run.spec.model}:
                 self._end(other, error)
-            return
+            return True
         if runner is None:
-            return  # another model admitted in this turn took the room; it keeps its place
+            return False
         began = time.perf_counter()
         work, error = self._attempt(runner.begin, run.spec, request.index)
         run.charge(time.perf_counter() - began)
         if error is not None:
             self._end(run, error)
-            return
+            return True
         request.runner, request.work, request.last_turn = runner, work, self._turn
         self._waiting.remove(request)
         self._active.append(request)
+        return True
 
     def _step(self, batch: Batch, requests: list[_Request]) -> None:
         """One pass for a batch, then each request's own part; charges each its share."""

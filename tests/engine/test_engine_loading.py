@@ -1,0 +1,91 @@
+"""Loading from disk: the same picture as in memory, safetensors only, and a cure when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from storage.registry import ModelCard, Registry
+from storage.schema import ChatSpec, ImageSpec, JobKind
+from worker.engine.engine import Engine
+from worker.engine.errors import ModelUnavailable
+from worker.engine.loading import load
+from worker.engine.outputs import Answer, Picture
+
+
+def hub(name: str, kind: JobKind) -> ModelCard:
+    return ModelCard(
+        name=name, title=name, kind=kind, source="hub", repo="someone/" + name,
+        revision="0" * 40, licence="none", size_bytes=0, memory_bytes=0, width=64, height=64,
+        context_tokens=256,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def on_disk(stock_pipe: Any, chat_model: tuple[Any, Any], tmp_path: Path) -> Path:
+    stock_pipe.save_pretrained(tmp_path / "tiny", safe_serialization=True)
+    model, tokenizer = chat_model
+    model.save_pretrained(tmp_path / "talk")
+    tokenizer.save_pretrained(tmp_path / "talk")
+    return tmp_path
+
+
+async def test_from_disk_as_from_memory(
+    on_disk: Path,
+    engine: Engine,
+    image_spec: Callable[..., ImageSpec],
+    chat_spec: Callable[..., ChatSpec],
+) -> None:
+    cards = {"tiny": hub("tiny", JobKind.IMAGE), "talk": hub("talk", JobKind.CHAT)}
+    loaded = Engine(Registry(cards, {}, "tiny", "talk"), on_disk)
+    await loaded.start()
+    await loaded.warm(["tiny", "talk"])
+    assert loaded.loaded() == ["talk", "tiny"]
+    specs = [image_spec(), chat_spec()]
+    ends = await asyncio.gather(*(last(e, s) for e in (loaded, engine) for s in specs))
+    await loaded.stop()
+    assert isinstance(ends[0], Picture) and isinstance(ends[2], Picture)
+    assert ends[0].sha256 == ends[2].sha256
+    assert ends[0].recipe["revision"] == "0" * 40
+    assert isinstance(ends[1], Answer) and isinstance(ends[3], Answer)
+    assert ends[1].text == ends[3].text
+
+
+async def last(engine: Engine, spec: ImageSpec | ChatSpec) -> Any:
+    return [o async for o in engine.submit("j", spec)][-1]
+
+
+@pytest.mark.parametrize("name", ["tiny", "talk"])
+def test_a_missing_model_names_the_cure(name: str, registry: Registry, tmp_path: Path) -> None:
+    card = hub(name, registry.cards[name].kind)
+    with pytest.raises(ModelUnavailable) as caught:
+        load(card, registry, tmp_path, "cpu")
+    assert f"someone/{name}@{'0' * 40}" in caught.value.cure
+    assert str(tmp_path / name) in caught.value.cure
+
+
+def test_pickled_weights_are_refused(on_disk: Path, registry: Registry) -> None:
+    unet = on_disk / "tiny" / "unet"
+    (unet / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save({}, unet / "diffusion_pytorch_model.bin")
+    with pytest.raises(ModelUnavailable):
+        load(hub("tiny", JobKind.IMAGE), registry, on_disk, "cpu")
+
+
+def test_a_family_without_a_stepper_is_refused(on_disk: Path, registry: Registry) -> None:
+    index = on_disk / "tiny" / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "FluxPipeline"))
+    with pytest.raises(ModelUnavailable, match="FluxPipeline"):
+        load(hub("tiny", JobKind.IMAGE), registry, on_disk, "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_no_gpu_is_said_plainly(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable) as caught:
+        load(hub("tiny", JobKind.IMAGE), registry, tmp_path, "cuda")
+    assert "cpu" in caught.value.cure
