@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bot.core.reply import Button, Field, Picture, Progress, Reply, Tone, Verb
 from bot.core.services import Services
 from bot.core.texts import Texts
@@ -114,8 +116,15 @@ def card(seen: JobView, texts: Texts, live: Event | None = None) -> Reply:
         return reply.model_copy(update=_running(seen, spec, texts, live))
     if status is JobStatus.SUCCEEDED:
         return reply.model_copy(update=_result(seen, spec, texts))
-    sentence = texts(f"error.{code}", **job.error_params) if code else texts(f"card.{status}")
+    sentence = _why(code, job.error_params, texts) if code else texts(f"card.{status}")
     return reply.model_copy(update={"text": sentence, "buttons": _again(job.id, spec, texts)})
+
+
+def _why(code: str, params: dict[str, Any], texts: Texts) -> str:
+    """The sentence for a job's error; policy codes are stored and put into words here."""
+    if "category_code" in params:
+        params = {**params, "category": texts(f"category.{params['category_code']}")}
+    return texts(f"error.{code}", **params)
 
 
 def exit_code(seen: JobView) -> int:

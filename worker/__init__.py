@@ -1,0 +1,1 @@
+"""Makes things: claims jobs, runs models, checks, stores, settles, announces."""

@@ -1,0 +1,173 @@
+"""The worker process: `python -m worker` runs jobs, `python -m worker prepare` places models."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from arq.connections import create_pool
+
+from moderation.build import output_pipeline
+from storage.blobs import Blobs
+from storage.database import Database
+from storage.errors import OperatorError
+from storage.migrate import migrate
+from storage.queue import QUEUE, Wire, dump_json, load_json, redis_settings
+from storage.registry import load_registry
+from storage.schema import JobKind
+from worker.engine.engine import Engine
+from worker.generate import Floor, Tools
+from worker.settings import WorkerSettings
+from worker.tasks import ticket_taker
+
+log = logging.getLogger("worker")
+
+
+def pick_device(wanted: str) -> str:
+    """The device to run on: what was asked for, else a GPU when torch sees one."""
+    if wanted:
+        return wanted
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+async def serve(settings: WorkerSettings) -> None:
+    """Run until SIGTERM or SIGINT (or the parent is gone), then give back what is not done."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    database = Database(settings.database)
+    await asyncio.to_thread(migrate, database)
+    wire = await Wire.connect(settings.redis_url)
+    registry = load_registry(settings.image_model, settings.chat_model)
+    engine = Engine(
+        registry, settings.models_dir, device=pick_device(settings.device),
+        max_images=settings.max_images, max_chats=settings.max_chats,
+    )  # fmt: skip
+    gate = output_pipeline()
+    await asyncio.gather(gate.load(), engine.start())
+    await engine.warm([registry.image_default, registry.chat_default])
+    tools = Tools(
+        database=database, wire=wire, blobs=Blobs(settings.blobs_dir), registry=registry,
+        engine=engine, gate=gate, worker=settings.worker_name,
+    )  # fmt: skip
+    floor = Floor(tools)
+    tasks = [
+        asyncio.create_task(forever("floor", floor.run)),
+        asyncio.create_task(forever("nudges", lambda: hear_nudges(floor, wire))),
+        asyncio.create_task(forever("tickets", lambda: take_tickets(settings, floor, tools))),
+        asyncio.create_task(watch_parent(settings.parent_pid, stop)),
+    ]
+    log.info("worker ready")
+    try:
+        await stop.wait()
+        log.info("stopping: %d jobs running", floor.busy)
+        await floor.stop(settings.grace_s)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await wire.close()
+        database.close()
+    log.info("stopped")
+
+
+async def forever(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Keep one of the worker's loops going whatever happens to Redis or the database."""
+    pause = 0.2
+    while True:
+        try:
+            await run()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("%s stopped; starting again in %.1f s", name, pause)
+        await asyncio.sleep(pause)
+        pause = min(5.0, pause * 2)
+
+
+async def hear_nudges(floor: Floor, wire: Wire) -> None:
+    """Look at once when somebody queues or cancels something."""
+    async with wire.nudges() as nudges:
+        floor.wake()
+        async for _ in nudges:
+            floor.wake()
+
+
+async def take_tickets(settings: WorkerSettings, floor: Floor, tools: Tools) -> None:
+    """Take arq's tickets; ends (and is started again) when Redis is away for long."""
+    pool = await create_pool(
+        redis_settings(settings.redis_url), job_serializer=dump_json, job_deserializer=load_json,
+        default_queue_name=QUEUE,
+    )  # fmt: skip
+    taker = ticket_taker(pool, floor, tools.database, tools.wire)
+    try:
+        await taker.async_run()
+    finally:
+        with contextlib.suppress(Exception):
+            await taker.close()
+
+
+async def watch_parent(pid: int, stop: asyncio.Event) -> None:
+    """Stop when the supervisor that started us is gone: no orphan keeps the GPU."""
+    while pid and os.getppid() == pid:  # noqa: ASYNC110 (no event tells of a parent's death)
+        await asyncio.sleep(1.0)
+    if pid:
+        log.warning("the parent process is gone")
+        stop.set()
+
+
+def prepare(settings: WorkerSettings) -> int:
+    """Put the starter models in place, saying so line by line."""
+    from worker.starter.chat import ensure_chat_model
+    from worker.starter.picture import ensure_picture_model
+
+    registry = load_registry(settings.image_model, settings.chat_model)
+    for kind, ensure in (
+        (JobKind.IMAGE, ensure_picture_model),
+        (JobKind.CHAT, ensure_chat_model),
+    ):
+        card = registry.default(kind)
+        if card.source == "starter":
+            say(f"{card.title}: placing")
+            ensure(settings.models_dir / card.name)
+        say(f"{card.title}: ready")
+    return 0
+
+
+def say(line: str) -> None:
+    """One line of progress on standard output, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Entry point; returns the exit code."""
+    settings = WorkerSettings()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
+    if not (settings.image_model or settings.chat_model):
+        # The starters need no hub; asking it anyway would only cost time and privacy.
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    try:
+        if sys.argv[1:] == ["prepare"]:
+            return prepare(settings)
+        asyncio.run(serve(settings))
+    except OperatorError as error:
+        log.error("%s", error)
+        return 5
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""The use case: claim the fairest job, run it, check it, store it, settle it, announce it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from moderation.pipeline import Pipeline
+from storage import jobs
+from storage.blobs import Blobs
+from storage.clock import Clock, now_ms
+from storage.database import Database
+from storage.endings import Ending, end_job
+from storage.errors import RetryLater
+from storage.jobs import Claim
+from storage.queue import Wire, flush_outbox
+from storage.registry import Registry
+from storage.schema import Event, EventType, JobStatus, Millis
+from worker.engine.errors import Cancelled, EngineStopped
+from worker.produce import failed, produce
+
+if TYPE_CHECKING:
+    from worker.engine.engine import Engine
+    from worker.engine.run import Run
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+"""Longest time between two looks at the database when nothing wakes us (Redis down, say)."""
+SWEEP_S = 5.0
+RENEW_S = 3.0
+"""Between two renewals of a lease of 10 s: two may be missed."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Everything a run uses, built at the root."""
+
+    database: Database
+    wire: Wire
+    blobs: Blobs
+    registry: Registry
+    engine: Engine
+    gate: Pipeline
+    worker: str
+    clock: Clock = now_ms
+    lease_ms: Millis = jobs.LEASE_MS
+    slack_ms: Millis = jobs.SLACK_MS
+    renew_s: float = RENEW_S
+
+
+class Floor:
+    """The worker's shop floor: claims as long as the engine has room, runs what it claimed."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
+        self._wake = asyncio.Event()
+        self._beats: set[asyncio.Event] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._runs: dict[str, Run] = {}
+        self._closing = False
+
+    def wake(self) -> None:
+        """Look at the database now, and ask about cancellation of what runs."""
+        self._wake.set()
+        for beat in self._beats:
+            beat.set()
+
+    async def run(self) -> None:
+        """Claim and run until cancelled; a passing fault costs one look."""
+        swept = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                if loop.time() - swept > SWEEP_S:
+                    await self.tools.database.run(jobs.sweep, now=self.tools.clock())
+                    swept = loop.time()
+                await self.look()
+            except RetryLater as error:
+                log.warning("could not look for work: %s", error)
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def look(self) -> int:
+        """Claim and start what there is room for; returns how many jobs were started."""
+        tools, started = self.tools, 0
+        while not self._closing:
+            room = tools.engine.room()
+            if not any(room.values()):
+                break
+            claim = await tools.database.run(
+                jobs.claim,
+                worker=tools.worker,
+                room=room,
+                now=tools.clock(),
+                loaded=tools.engine.loaded(),
+                slack_ms=tools.slack_ms,
+                lease_ms=tools.lease_ms,
+            )
+            if claim is None:
+                break
+            # Submitted before the next look, so that the engine's room counts it.
+            run = tools.engine.submit(claim.job_id, claim.spec)
+            self._runs[claim.job_id] = run
+            task = asyncio.create_task(self._work(claim, run), name=f"job {claim.job_id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            started += 1
+        return started
+
+    @property
+    def busy(self) -> int:
+        """Jobs running here now."""
+        return len(self._tasks)
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop claiming, let running jobs finish for a while, give the others back."""
+        self._closing = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        # A stopped engine ends every run with EngineStopped: each job is given back.
+        await self.tools.engine.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
+
+    async def _work(self, claim: Claim, run: Run) -> None:
+        """One of the three broad excepts: whatever one job does, the others go on."""
+        try:
+            await self._announce(claim, JobStatus.RUNNING)
+            await self._run_claim(claim, run)
+        except Exception:
+            # The lease runs out and the job is tried again, here or elsewhere.
+            log.exception("job %s was left to its lease", claim.job_id)
+            run.cancel()
+        finally:
+            self._runs.pop(claim.job_id, None)
+            self.wake()
+
+    async def _run_claim(self, claim: Claim, run: Run) -> None:
+        tools = self.tools
+        beat = asyncio.Event()
+        self._beats.add(beat)
+        keeper = Keeper(tools, claim, run, beat)
+        renewing = asyncio.create_task(keeper.run())
+        try:
+            ending = await self._produce(claim, run, keeper)
+        finally:
+            renewing.cancel()
+            self._beats.discard(beat)
+        if ending is None or keeper.lost:
+            if ending is not None:
+                _discard(tools.blobs, ending)
+            return
+        ended = await _persist(
+            tools,
+            lambda: tools.database.run(
+                end_job, claim.job_id, claim.fence, ending, now=tools.clock()
+            ),
+        )
+        if not ended:
+            log.info("job %s belongs to someone else now; its work was thrown away", claim.job_id)
+            _discard(tools.blobs, ending)
+        await flush_outbox(tools.database, tools.wire, now=tools.clock())
+
+    async def _produce(self, claim: Claim, run: Run, keeper: Keeper) -> Ending | None:
+        """What the job came to; None when it is not ours to end (given back, or lost)."""
+        tools = self.tools
+        try:
+            async with asyncio.timeout(claim.deadline_ms / 1000):
+                return await produce(tools, claim, run)
+        except TimeoutError:
+            run.cancel()
+            return failed("deadline", run)
+        except Cancelled:
+            if keeper.cancelled:
+                return Ending(status=JobStatus.CANCELLED, engine_ms=run.busy_ms)
+            return None
+        except EngineStopped:
+            await tools.database.run(jobs.give_back, claim.job_id, claim.fence, now=tools.clock())
+            await flush_outbox(tools.database, tools.wire, now=tools.clock())
+            return None
+
+    async def _announce(self, claim: Claim, status: JobStatus) -> None:
+        await self.tools.wire.publish(
+            Event(type=EventType.STATE, job_id=claim.job_id, status=status)
+        )
+
+
+class Keeper:
+    """Renews one job's lease from the event loop and carries the member's wish to stop."""
+
+    def __init__(self, tools: Tools, claim: Claim, run: Run, beat: asyncio.Event) -> None:
+        self._tools = tools
+        self._claim = claim
+        self._run = run
+        self._beat = beat
+        self.lost = False
+        self.cancelled = False
+
+    async def run(self) -> None:
+        """Renew every few seconds, or at once when woken, until cancelled or lost."""
+        tools, claim = self._tools, self._claim
+        while True:
+            try:
+                async with asyncio.timeout(tools.renew_s):
+                    await self._beat.wait()
+            except TimeoutError:
+                pass
+            self._beat.clear()
+            try:
+                lease = await tools.database.run(
+                    jobs.renew, claim.job_id, claim.fence, now=tools.clock(),
+                    lease_ms=tools.lease_ms,
+                )  # fmt: skip
+            except RetryLater:
+                continue
+            if not lease.ours:
+                self.lost = True
+            elif lease.cancelled:
+                self.cancelled = True
+            if self.lost or self.cancelled:
+                self._run.cancel()
+                if self.lost:
+                    return
+
+
+async def _persist(tools: Tools, write: Callable[[], Awaitable[bool]]) -> bool:
+    """Write the end of a job, through a few seconds of database trouble."""
+    for pause in (0.1, 0.5, 2.0, None):
+        try:
+            return await write()
+        except RetryLater:
+            if pause is None:
+                raise
+            await asyncio.sleep(pause)
+    return False
+
+
+def _discard(blobs: Blobs, ending: Ending) -> None:
+    for made in ending.made:
+        if made.blob is not None:
+            blobs.delete(made.blob)

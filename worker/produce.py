@@ -1,0 +1,304 @@
+"""From the engine's outputs to what may be stored: every picture, preview and sentence judged."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from moderation.pipeline import Content, Surface
+from moderation.policy import Policy
+from storage import prices
+from storage.endings import Ending, Exchange
+from storage.errors import OperatorError
+from storage.jobs import Claim, Made
+from storage.schema import (
+    ChatSpec,
+    Event,
+    EventType,
+    GenerationStatus,
+    ImageSpec,
+    JobKind,
+    JobStatus,
+    Outcome,
+    Verdict,
+    harshest,
+    new_id,
+)
+from storage.workspaces import settings_of
+from worker.engine.errors import BadPicture, ModelUnavailable, StepFailed
+from worker.engine.outputs import Answer, Picture, Progress, Text
+
+if TYPE_CHECKING:
+    from worker.engine.run import Run
+    from worker.generate import Tools
+
+log = logging.getLogger(__name__)
+
+PROGRESS_S = 0.2
+"""Shortest time between two progress events of a job: five a second."""
+_SENTENCE_END = re.compile(r"[.!?。！？…\n]+[\"'”’)\]]*(\s|$)|[。！？]")
+
+
+def failed(code: str, run: Run, **params: str) -> Ending:
+    """An end without result: nothing is charged."""
+    return Ending(
+        status=JobStatus.FAILED, error_code=code, error_params=params, engine_ms=run.busy_ms
+    )
+
+
+async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
+    """Run a job to its end. Raises ``Cancelled`` and ``EngineStopped`` for the caller to settle."""
+    policy = _policy(await tools.database.look(settings_of, claim.workspace_id))
+    try:
+        if isinstance(claim.spec, ImageSpec):
+            return await PictureRun(tools, claim, claim.spec, run, policy).collect()
+        return await AnswerRun(tools, claim, claim.spec, run, policy).collect()
+    except ModelUnavailable as error:
+        log.error("%s", error)
+        return failed("model_unavailable", run)
+    except BadPicture:
+        return failed("bad_picture", run)
+    except StepFailed as error:
+        reference = new_id()[-8:]
+        log.error("bug %s in job %s", reference, claim.job_id, exc_info=error)
+        return failed("bug", run, reference=reference)
+    except OperatorError as error:
+        log.error("%s", error)
+        return failed("operator", run)
+
+
+def _policy(settings: dict[str, Any]) -> Policy:
+    """The workspace's policy; settings that make no sense fall back to the stricter defaults."""
+    try:
+        return Policy.model_validate(settings.get("policy", {}))
+    except ValueError:
+        log.error("the policy of a workspace is not valid; the defaults apply")
+        return Policy()
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """Lossless, so that what is delivered has the pixels whose hash is in the recipe."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_preview(image: Image.Image) -> bytes:
+    """A small lossy picture: it lives for seconds."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=80, method=0)
+    return buffer.getvalue()
+
+
+def status_of(verdict: Verdict) -> GenerationStatus:
+    """What members may see of something with this verdict."""
+    return {
+        Outcome.ALLOW: GenerationStatus.VISIBLE,
+        Outcome.BLUR: GenerationStatus.BLURRED,
+        Outcome.HOLD: GenerationStatus.HELD,
+        Outcome.BLOCK: GenerationStatus.REMOVED,
+    }[verdict.outcome]
+
+
+class PictureRun:
+    """Collects one picture job: progress and checked previews while it runs, then the pictures."""
+
+    def __init__(
+        self, tools: Tools, claim: Claim, spec: ImageSpec, run: Run, policy: Policy
+    ) -> None:
+        self._tools = tools
+        self._claim = claim
+        self._spec = spec
+        self._run = run
+        self._policy = policy
+        self._made: list[Made] = []
+        self._verdicts: list[Verdict] = [claim.verdict]
+        self._previews: list[str] = []
+        self._shown: str | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self._told = 0.0
+
+    async def collect(self) -> Ending:
+        """Take every output of the run and say what it came to."""
+        try:
+            async for output in self._run:
+                if isinstance(output, Progress):
+                    await self._progress(output)
+                elif isinstance(output, Picture):
+                    await self._picture(output)
+            return self._ending()
+        except BaseException:
+            for made in self._made:
+                if made.blob is not None:
+                    self._tools.blobs.delete(made.blob)
+            raise
+        finally:
+            if self._checking is not None:
+                self._checking.cancel()
+            for key in self._previews:
+                self._tools.blobs.delete(key)
+
+    async def _progress(self, output: Progress) -> None:
+        idle = self._checking is None or self._checking.done()
+        # While a preview is being judged the next one is skipped: progress never waits for it.
+        if output.preview is not None and idle and self._claim.verdict.allowed:
+            self._checking = asyncio.create_task(self._preview(output.preview))
+        now = asyncio.get_running_loop().time()
+        if now - self._told < PROGRESS_S and output.step < output.steps:
+            return
+        self._told = now
+        await self._tools.wire.publish(
+            Event(
+                type=EventType.PROGRESS, job_id=self._claim.job_id, index=output.index,
+                step=output.step, steps=output.steps, preview=self._shown,
+            )
+        )  # fmt: skip
+
+    async def _preview(self, image: Image.Image) -> None:
+        verdict = await self._judge(image, Surface.PREVIEW)
+        if verdict.outcome is not Outcome.ALLOW:
+            return
+        data = await asyncio.to_thread(encode_preview, image)
+        key = await asyncio.to_thread(self._tools.blobs.put, data, "webp")
+        self._previews.append(key)
+        await self._tools.wire.allow_preview(key, self._claim.workspace_id)
+        self._shown = key
+
+    async def _judge(self, image: Image.Image, surface: Surface) -> Verdict:
+        image.load()
+        content = Content(
+            surface=surface, image=image, context=(self._spec.prompt, self._spec.negative)
+        )
+        return await self._tools.gate.judge(content, self._policy)
+
+    async def _picture(self, output: Picture) -> None:
+        verdict = self._claim.verdict | await self._judge(output.image, Surface.OUTPUT)
+        self._verdicts.append(verdict)
+        status = status_of(verdict)
+        blob = None
+        if status is not GenerationStatus.REMOVED:
+            data = await asyncio.to_thread(encode_png, output.image)
+            blob = await asyncio.to_thread(self._tools.blobs.put, data, "png")
+        self._made.append(
+            Made(
+                index=output.index, status=status, seed=output.seed, recipe=output.recipe,
+                verdict=verdict.dump(), blob=blob, width=output.image.width,
+                height=output.image.height, sha256=output.sha256,
+            )
+        )  # fmt: skip
+
+    def _ending(self) -> Ending:
+        verdict = harshest(self._verdicts)
+        kept = [made for made in self._made if made.status is not GenerationStatus.REMOVED]
+        if not kept:
+            return refused(verdict, tuple(self._made), self._run)
+        card = self._tools.registry.find(self._spec.model, JobKind.IMAGE)
+        return Ending(
+            status=JobStatus.SUCCEEDED,
+            made=tuple(sorted(self._made, key=lambda made: made.index)),
+            cost=min(prices.picture_price(self._spec, card) * len(kept), self._claim.reserved),
+            verdict=verdict,
+            engine_ms=self._run.busy_ms,
+        )
+
+
+def refused(verdict: Verdict, made: tuple[Made, ...], run: Run) -> Ending:
+    """Everything that came out was blocked: nothing kept, nothing charged."""
+    found = verdict.categories()
+    return Ending(
+        status=JobStatus.REJECTED, made=made, verdict=verdict, error_code="output_refused",
+        error_params={"category_code": str(found[0]) if found else "FAULT"},
+        engine_ms=run.busy_ms,
+    )  # fmt: skip
+
+
+class AnswerRun:
+    """Collects one answer: whole sentences are released after their check, never before."""
+
+    def __init__(
+        self, tools: Tools, claim: Claim, spec: ChatSpec, run: Run, policy: Policy
+    ) -> None:
+        self._tools = tools
+        self._claim = claim
+        self._spec = spec
+        self._run = run
+        self._policy = policy
+        self._text = ""
+        self._released = 0
+        self._verdict = claim.verdict
+
+    async def collect(self) -> Ending:
+        """Take every piece of the run and say what it came to."""
+        end: Answer | None = None
+        async for output in self._run:
+            if isinstance(output, Text):
+                self._text += output.text
+                if not await self._release(final=False):
+                    break
+            elif isinstance(output, Answer):
+                end = output
+        if end is not None:
+            self._text = end.text
+            await self._release(final=True)
+        else:
+            self._run.cancel()
+        return self._ending(end)
+
+    async def _release(self, *, final: bool) -> bool:
+        """Judge and publish what is complete; False when the answer must stop here."""
+        upto = len(self._text) if final else self._complete()
+        if upto <= self._released and not final:
+            return True
+        # The whole text so far, since a finding may span sentences.
+        part = self._text[:upto]
+        if part.strip():
+            content = Content(surface=Surface.ANSWER, text=part, context=(self._spec.prompt,))
+            self._verdict |= await self._tools.gate.judge(content, self._policy)
+        shown = self._verdict.allowed
+        if shown:
+            self._released = upto
+        await self._tools.wire.publish(
+            Event(
+                type=EventType.TEXT, job_id=self._claim.job_id,
+                # A late finding withdraws what was shown.
+                text=part if shown else "",
+            )
+        )  # fmt: skip
+        return shown
+
+    def _complete(self) -> int:
+        """Length of the text up to the last finished sentence."""
+        last = 0
+        for match in _SENTENCE_END.finditer(self._text):
+            last = match.end()
+        return last
+
+    def _ending(self, end: Answer | None) -> Ending:
+        status = status_of(self._verdict)
+        if status is GenerationStatus.BLURRED:
+            # There is no blurred text: what a policy would blur, a person should read first.
+            status = GenerationStatus.HELD
+        kept = status is not GenerationStatus.REMOVED
+        made = Made(
+            index=0, status=status, seed=self._spec.seed,
+            recipe=end.recipe if end is not None else {},
+            verdict=self._verdict.dump(), text=self._text if kept else None,
+        )  # fmt: skip
+        if not kept:
+            return refused(self._verdict, (made,), self._run)
+        card = self._tools.registry.find(self._spec.model, JobKind.CHAT)
+        tokens = end.tokens_out if end is not None else len(self._text.split())
+        visible = status is GenerationStatus.VISIBLE
+        return Ending(
+            status=JobStatus.SUCCEEDED, made=(made,),
+            cost=min(prices.tokens_price(tokens, card), self._claim.reserved),
+            verdict=self._verdict, engine_ms=self._run.busy_ms,
+            exchange=Exchange(self._spec.thread, self._spec.prompt, self._text)
+            if visible
+            else None,
+        )  # fmt: skip

@@ -1,0 +1,30 @@
+"""What a worker process reads from its environment."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from pydantic import Field
+
+from storage.settings import StorageSettings
+
+
+class WorkerSettings(StorageSettings):
+    """Settings of one worker; its database, Redis and state folder are the shared ones."""
+
+    device: str = ""
+    """``cpu`` or ``cuda``; empty means a GPU when one is seen."""
+    max_images: int = Field(default=4, ge=1)
+    """Pictures stepped at a time."""
+    max_chats: int = Field(default=4, ge=1)
+    grace_s: float = Field(default=4.0, ge=0)
+    """How long a graceful stop waits for running jobs before it gives them back."""
+    parent_pid: int = 0
+    """When set, the worker stops once this process is no longer its parent."""
+    log_level: str = "INFO"
+
+    @property
+    def worker_name(self) -> str:
+        """Who holds a lease, for people who read the table."""
+        return f"{socket.gethostname()}:{os.getpid()}"
