@@ -25,11 +25,22 @@ class Blobs:
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".part")
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+        # The new name is on disk only when its folder is.
+        for folder in (path.parent, self.folder):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
         return key
 
     def path(self, key: str) -> Path:

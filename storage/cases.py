@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import delete, update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from storage.errors import NotAllowed, NotFound
@@ -13,6 +14,8 @@ from storage.ledger import changed
 from storage.models import Case, Generation, Job, Message
 from storage.schema import CaseOrigin, CaseStatus, GenerationStatus, Millis
 from storage.workspaces import Actor
+
+_UNDER_REVIEW = (CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED)
 
 
 def generation(session: Session, generation_id: str, *, workspace_id: str) -> Generation:
@@ -48,8 +51,15 @@ def open_case(
         member_id=job.member_id, reporter_id=reporter_id, origin=origin, verdict=dict(verdict),
         created_at=now,
     )  # fmt: skip
-    session.add(case)
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.add(case)
+            session.flush()
+    except IntegrityError:
+        # Two members reported it in the same instant: one case.
+        return session.exec(
+            select(Case).where(Case.generation_id == made.id, Case.origin == origin)
+        ).one(), False
     return case, True
 
 
@@ -76,18 +86,25 @@ def remove(session: Session, generation_id: str, *, actor: Actor) -> str | None:
     moderator = actor.member.role in ("moderator", "admin")
     if job.member_id != actor.member.id and not moderator:
         raise NotAllowed("not_yours")
-    if made.status == GenerationStatus.HELD:
+    reviewed = session.exec(
+        select(Case.id).where(
+            Case.generation_id == generation_id, col(Case.status).in_(_UNDER_REVIEW)
+        )
+    ).first()
+    if reviewed is not None and not moderator:
         raise NotAllowed("under_review")
     blob = made.blob
-    # What was deleted is also forgotten by the conversation it was part of.
-    session.execute(delete(Message).where(col(Message.job_id) == made.job_id))
-    changed(
+    removed = changed(
         session,
         update(Generation)
-        .where(col(Generation.id) == generation_id)
+        .where(col(Generation.id) == generation_id, col(Generation.status) != GenerationStatus.HELD)
         .values(status=GenerationStatus.REMOVED, blob=None, text=None)
         .execution_options(synchronize_session=False),
     )
+    if not removed:
+        raise NotAllowed("under_review")
+    # What was deleted is also forgotten by the conversation it was part of.
+    session.execute(delete(Message).where(col(Message.job_id) == made.job_id))
     return blob
 
 
@@ -98,7 +115,7 @@ def open_cases(session: Session, *, workspace_id: str) -> list[Case]:
             select(Case)
             .where(
                 Case.workspace_id == workspace_id,
-                col(Case.status).in_([CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED]),
+                col(Case.status).in_(_UNDER_REVIEW),
             )
             .order_by(col(Case.id))
         )

@@ -13,6 +13,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import StaticPool
 from sqlmodel import Session
 
 from storage.errors import OperatorError, RetryLater
@@ -22,8 +24,9 @@ T = TypeVar("T")
 
 _TRIES = 3
 _SQLITE_PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
+    # First: two processes that open a fresh file both want to switch it to WAL.
     "PRAGMA busy_timeout=5000",
+    "PRAGMA journal_mode=WAL",
     "PRAGMA foreign_keys=ON",
     # NORMAL may lose the last commits on power loss; money is worth the fsync.
     "PRAGMA synchronous=FULL",
@@ -38,6 +41,11 @@ def _normalise_url(url: str) -> str:
     return url
 
 
+def in_memory(url: str) -> bool:
+    """Whether a URL names SQLite without a file (tests and simulations)."""
+    return url in ("sqlite://", "sqlite:///:memory:")
+
+
 def make_engine(url: str) -> Engine:
     """An engine whose every transaction is a real one.
 
@@ -49,10 +57,13 @@ def make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8)
 
-    path = url.removeprefix("sqlite:///")
-    if path and path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"check_same_thread": False})
+    options: dict[str, Any] = {"connect_args": {"check_same_thread": False}}
+    if in_memory(url):
+        # Each connection would be a database of its own: there is one, for one thread at a time.
+        options["poolclass"] = StaticPool
+    else:
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, **options)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
@@ -80,7 +91,9 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = _normalise_url(url)
         self.engine = make_engine(url)
-        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="database")
+        self._threads = ThreadPoolExecutor(
+            max_workers=1 if in_memory(self.url) else 8, thread_name_prefix="database"
+        )
 
     @property
     def is_sqlite(self) -> bool:
@@ -112,6 +125,8 @@ class Database:
                 except BaseException:
                     session.rollback()
                     raise
+        except PoolTimeout as error:
+            raise RetryLater("every database connection is in use") from error
         except OperationalError as error:
             raise RetryLater(f"database: {type(error.orig).__name__}") from error
         except DBAPIError as error:

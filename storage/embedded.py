@@ -17,9 +17,15 @@ class EmbeddedValkey:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._server: ValkeyServer | None = None
+        self._port: int | None = None
+        self._password = secrets.token_urlsafe(24)
 
     def start(self, port: int | None = None) -> str:
-        """Start and return the URL, password included. Raises ``OperatorError``."""
+        """Start and return the URL, password included. Raises ``OperatorError``.
+
+        Started again after a stop it keeps port and password: whoever holds the URL comes back.
+        """
+        port = port if port is not None else self._port
         try:
             server = ValkeyServer(port=port, data_dir=self.folder, persist=True)
             server.start()
@@ -27,11 +33,10 @@ class EmbeddedValkey:
             raise OperatorError(
                 "the embedded Valkey did not start", "set ATELIER_REDIS_URL to a Redis you run"
             ) from error
-        self._server = server
-        password = secrets.token_urlsafe(24)
+        self._server, self._port = server, server.port
         with redis.Redis(host=server.host, port=server.port) as client:
-            client.config_set("requirepass", password)
-        return f"redis://:{password}@{server.host}:{server.port}/0"
+            client.config_set("requirepass", self._password)
+        return f"redis://:{self._password}@{server.host}:{server.port}/0"
 
     def running(self) -> bool:
         """Whether the process lives."""

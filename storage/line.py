@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,25 +30,28 @@ def line_up(waiting: Sequence[Waiting]) -> list[Waiting]:
     """
     spaces = {w.workspace_id: w.workspace_served for w in waiting}
     members = {w.member_id: w.member_served for w in waiting}
-    queues: dict[str, dict[str, list[Waiting]]] = {}
+    queues: dict[str, list[Waiting]] = {}
     for item in sorted(waiting, key=lambda w: w.job_id, reverse=True):
-        queues.setdefault(item.workspace_id, {}).setdefault(item.member_id, []).append(item)
+        queues.setdefault(item.member_id, []).append(item)
+    # A heap of members in each workspace and one of workspaces; a pick changes one key of each,
+    # so 500 jobs of 500 members take milliseconds, not the square of it.
+    inner: dict[str, list[tuple[int, str, str]]] = {}
+    for member, queue in queues.items():
+        heap = inner.setdefault(queue[-1].workspace_id, [])
+        heapq.heappush(heap, (members[member], queue[-1].job_id, member))
+    outer = [(spaces[space], *heap[0][:2], space) for space, heap in inner.items()]
+    heapq.heapify(outer)
     order: list[Waiting] = []
-    while queues:
-        space = min(
-            queues,
-            key=lambda s: (
-                spaces[s],
-                min((members[m], q[-1].job_id) for m, q in queues[s].items()),
-            ),
-        )
-        member = min(queues[space], key=lambda m: (members[m], queues[space][m][-1].job_id))
-        pick = queues[space][member].pop()
+    while outer:
+        *_, space = heapq.heappop(outer)
+        *_, member = heapq.heappop(inner[space])
+        pick = queues[member].pop()
         order.append(pick)
-        spaces[space] += max(1, pick.estimate_ms)
-        members[member] += max(1, pick.estimate_ms) // max(1, pick.weight)
-        if not queues[space][member]:
-            del queues[space][member]
-            if not queues[space]:
-                del queues[space]
+        charge = max(1, pick.estimate_ms)
+        spaces[space] += charge
+        members[member] += charge // max(1, pick.weight)
+        if queues[member]:
+            heapq.heappush(inner[space], (members[member], queues[member][-1].job_id, member))
+        if inner[space]:
+            heapq.heappush(outer, (spaces[space], *inner[space][0][:2], space))
     return order

@@ -43,6 +43,8 @@ class Workspace(SQLModel, table=True):
     settings: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     served: int = Field(default=0, sa_type=BigInteger)
     """Virtual GPU-milliseconds served: the first key of the claim's order."""
+    tag: int = Field(default=0, sa_type=BigInteger)
+    """``served`` as it was when its last job was claimed; the highest is the virtual clock."""
     max_queued: int = 30
     created_at: int = Field(sa_type=BigInteger)
 
@@ -61,6 +63,8 @@ class Member(SQLModel, table=True):
     tier_id: str = Field(foreign_key="tier.id")
     served: int = Field(default=0, sa_type=BigInteger)
     """Virtual GPU-milliseconds over the tier's weight: the second key of the claim's order."""
+    tag: int = Field(default=0, sa_type=BigInteger)
+    """As the workspace's tag, one level down."""
     created_at: int = Field(sa_type=BigInteger)
 
 
@@ -93,6 +97,8 @@ class Job(SQLModel, table=True):
     """Engine milliseconds foreseen: charged to the fairness counters at claim."""
     charged_ms: int = 0
     """What the counters carry for this job now; corrected to the truth at finish."""
+    overtaken_ms: int = Field(default=0, sa_type=BigInteger)
+    """How much work of loaded models went ahead of this job out of turn; bounded by the slack."""
     deadline_ms: int
     """How long one run may take before it is stopped and failed."""
 

@@ -21,6 +21,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from sqlmodel import Session
 
 from storage import jobs, outbox
 from storage.clock import now_ms
@@ -39,6 +40,11 @@ _LIVE = "atelier:live:"
 _PREVIEW = "atelier:preview:"
 _LIVE_TTL_S = 900
 _DOWN = (RedisError, OSError, asyncio.TimeoutError)
+_PATIENCE_S = 0.8
+"""Longest a best-effort send may take: a command is acknowledged within 3 s, Redis or not."""
+_TICKET_EVERY_MS = 5_000
+"""One ticket per this long from all reconcilers: nudges wake, tickets must not pile up."""
+_KEEP_SENT_MS = 3_600_000
 
 
 def dump_json(data: dict[str, Any]) -> bytes:
@@ -55,13 +61,21 @@ def load_json(data: bytes) -> dict[str, Any]:
 
 
 def redis_settings(url: str) -> RedisSettings:
-    """Connection settings that survive a Redis restart; arq's own exit on the first lost packet."""
+    """For a worker: survive a Redis restart; arq's own settings exit on the first lost packet."""
     settings = RedisSettings.from_dsn(url)
     settings.retry = Retry(ExponentialBackoff(cap=2, base=0.1), 6)
     settings.retry_on_timeout = True
     settings.retry_on_error = [RedisConnectionError, RedisTimeoutError, OSError]
     settings.conn_timeout = 2
     settings.conn_retries = 2
+    return settings
+
+
+def hasty_settings(url: str) -> RedisSettings:
+    """For whoever answers a person: one quick second try, then do without Redis."""
+    settings = redis_settings(url)
+    settings.retry = Retry(ExponentialBackoff(cap=0.1, base=0.05), 1)
+    settings.conn_timeout = 1
     return settings
 
 
@@ -77,7 +91,7 @@ class Wire:
         """Open a pool. Raises ``OperatorError`` when nothing answers."""
         try:
             pool = await create_pool(
-                redis_settings(url),
+                hasty_settings(url),
                 job_serializer=dump_json,
                 job_deserializer=load_json,
                 default_queue_name=QUEUE,
@@ -95,7 +109,8 @@ class Wire:
     async def ping(self) -> bool:
         """Whether Redis answers."""
         try:
-            return bool(await self.pool.ping())
+            async with asyncio.timeout(_PATIENCE_S):
+                return bool(await self.pool.ping())
         except _DOWN:
             return False
 
@@ -105,18 +120,22 @@ class Wire:
         The ticket id makes the same wake-up sent twice one ticket.
         """
         try:
-            await self.pool.enqueue_job(TICKET, _job_id=f"ticket-{ticket or new_id()}")
-            await self.pool.publish(_NUDGES, b"1")
+            async with asyncio.timeout(_PATIENCE_S):
+                await self.pool.enqueue_job(TICKET, _job_id=f"ticket-{ticket or new_id()}")
+                await self.pool.publish(_NUDGES, b"1")
         except _DOWN:
             log.warning("no ticket sent: Redis is down; the reconciler will send it")
             return False
         return True
 
-    async def publish(self, event: Event) -> None:
-        """Tell every listener, and keep the newest progress for those who come later."""
+    async def publish(self, event: Event) -> bool:
+        """Tell every listener, and keep the newest progress for those who come later.
+
+        False when Redis is down and nobody was told.
+        """
         data = event.model_dump_json(exclude_none=True).encode()
         try:
-            async with self.pool.pipeline(transaction=False) as pipe:
+            async with asyncio.timeout(_PATIENCE_S), self.pool.pipeline(transaction=False) as pipe:
                 pipe.publish(_EVENTS, data)
                 if event.type is EventType.STATE:
                     pipe.delete(_LIVE + event.job_id)
@@ -125,26 +144,34 @@ class Wire:
                 await pipe.execute()
         except _DOWN:
             log.debug("event lost: Redis is down")
+            return False
+        return True
 
     async def live(self, job_id: str) -> Event | None:
         """The newest progress of a running job, if any."""
         try:
-            data = await self.pool.get(_LIVE + job_id)
+            async with asyncio.timeout(_PATIENCE_S):
+                data = await self.pool.get(_LIVE + job_id)
+            return Event.model_validate_json(data) if data else None
         except _DOWN:
             return None
-        return Event.model_validate_json(data) if data else None
+        except ValueError:
+            log.warning("junk in a live key ignored")
+            return None
 
     async def allow_preview(self, key: str, workspace_id: str) -> None:
         """Note that a preview was judged and may be shown in one workspace for a while."""
         try:
-            await self.pool.set(_PREVIEW + key, workspace_id, ex=_LIVE_TTL_S)
+            async with asyncio.timeout(_PATIENCE_S):
+                await self.pool.set(_PREVIEW + key, workspace_id, ex=_LIVE_TTL_S)
         except _DOWN:
             log.debug("preview not shown: Redis is down")
 
     async def preview_allowed(self, key: str, workspace_id: str) -> bool:
         """Whether this preview may be shown in this workspace."""
         try:
-            owner = await self.pool.get(_PREVIEW + key)
+            async with asyncio.timeout(_PATIENCE_S):
+                owner = await self.pool.get(_PREVIEW + key)
         except _DOWN:
             return False
         return bool(owner == workspace_id.encode())
@@ -171,7 +198,10 @@ class Wire:
 
     @asynccontextmanager
     async def _subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        client: Redis = Redis.from_url(self.url)
+        # A dead peer (no packet, no FIN) is noticed by the health check, not by silence.
+        client: Redis = Redis.from_url(
+            self.url, socket_connect_timeout=1, health_check_interval=15, socket_keepalive=True
+        )
         pubsub = client.pubsub(ignore_subscribe_messages=True)
         subscribed = asyncio.Event()
 
@@ -211,12 +241,17 @@ async def flush_outbox(database: Database, wire: Wire, *, now: Millis | None = N
         if row.topic == "ticket":
             if not await wire.wake(row.id):
                 break
-        else:
-            await wire.publish(Event(type=EventType.STATE, job_id=row.job_id))
+        elif not await wire.publish(Event(type=EventType.STATE, job_id=row.job_id)):
+            break
         sent.append(row.id)
     if sent:
-        await database.run(outbox.mark_sent, sent, now=moment)
+        await database.run(_note_sent, sent, moment)
     return len(sent)
+
+
+def _note_sent(session: Session, ids: list[str], now: Millis) -> None:
+    outbox.mark_sent(session, ids, now=now)
+    outbox.prune(session, before=now - _KEEP_SENT_MS)
 
 
 async def reconcile(database: Database, wire: Wire, *, now: Millis | None = None) -> list[str]:
@@ -228,5 +263,5 @@ async def reconcile(database: Database, wire: Wire, *, now: Millis | None = None
     ended = await database.run(jobs.sweep, now=moment)
     await flush_outbox(database, wire, now=moment)
     if await database.look(jobs.claimable, now=moment):
-        await wire.wake()
+        await wire.wake(f"again-{moment // _TICKET_EVERY_MS}")
     return ended

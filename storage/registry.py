@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,8 @@ from storage.errors import NotFound, OperatorError
 from storage.schema import Frozen, JobKind
 
 _FILE = Path(__file__).with_name("models.toml")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 class ModelCard(Frozen):
@@ -105,7 +108,7 @@ class Registry:
 def _hub_card(name: str) -> ModelCard:
     """A card for a hub model named as ``owner/name@revision`` that the file does not list."""
     repo, _, revision = name.partition("@")
-    if len(revision) != 40:
+    if not _COMMIT.fullmatch(revision) or not _REPO.fullmatch(repo):
         raise OperatorError(
             f"model {name!r} is not in models.toml",
             "name it owner/name@<40-digit commit>, or add it to storage/models.toml",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -45,17 +46,20 @@ class JobView:
 def view(session: Session, job_id: str, *, workspace_id: str, now: Millis) -> JobView:
     """Everything a card needs. Raises ``NotFound('job_unknown')``."""
     job = jobs.find(session, job_id, workspace_id=workspace_id)
-    return _view(session, job, now)
+    return _view(session, job, now, {})
 
 
-def _view(session: Session, job: Job, now: Millis) -> JobView:
+def _view(session: Session, job: Job, now: Millis, places: dict[str, Place]) -> JobView:
+    """``places`` is the line as replayed for an earlier card of the same page, or empty."""
     made = session.exec(
         select(Generation).where(Generation.job_id == job.id).order_by(col(Generation.index))
     ).all()
     member = session.get_one(Member, job.member_id)
     place = None
     if job.status == JobStatus.QUEUED:
-        place = place_of(session, job.id, now=now)
+        if not places:
+            places.update(_places(session, now))
+        place = places.get(job.id) or _counted_place(session, job.id, now)
     elif job.status == JobStatus.RUNNING and job.started_at is not None:
         place = Place(place=0, total=0, eta_at=max(now, job.started_at + job.estimate_ms))
     return JobView(job=job, author=member.name, generations=list(made), place=place)
@@ -63,6 +67,11 @@ def _view(session: Session, job: Job, now: Millis) -> JobView:
 
 def place_of(session: Session, job_id: str, *, now: Millis) -> Place | None:
     """Where a queued job stands, counting what runs; None when it is not queued any more."""
+    return _places(session, now).get(job_id) or _counted_place(session, job_id, now)
+
+
+def _places(session: Session, now: Millis) -> dict[str, Place]:
+    """The oldest ``_LINE_LIMIT`` queued jobs as they would be claimed if nothing else arrived."""
     rows = session.execute(
         select_columns(
             col(Job.id), col(Job.workspace_id), col(Job.member_id), col(Workspace.served),
@@ -75,20 +84,43 @@ def place_of(session: Session, job_id: str, *, now: Millis) -> Place | None:
         .order_by(col(Job.id))
         .limit(_LINE_LIMIT)
     ).all()  # fmt: skip
-    running = session.execute(
-        select(col(Job.started_at), col(Job.estimate_ms)).where(Job.status == JobStatus.RUNNING)
-    ).all()
+    running, ahead_ms = _running(session, now)
     order = line_up([Waiting(*row) for row in rows])
-    ahead_ms = sum(max(0, (at or now) + estimate - now) for at, estimate in running)
+    total = running + (len(order) if len(order) < _LINE_LIMIT else _queued(session)[0])
+    places = {}
     for index, waiting in enumerate(order):
         ahead_ms += waiting.estimate_ms
-        if waiting.job_id == job_id:
-            return Place(
-                place=len(running) + index + 1,
-                total=len(running) + len(order),
-                eta_at=now + ahead_ms,
-            )
-    return None
+        places[waiting.job_id] = Place(running + index + 1, total, now + ahead_ms)
+    return places
+
+
+def _counted_place(session: Session, job_id: str, now: Millis) -> Place | None:
+    """The place by age alone, for a job behind more than we replay."""
+    status = session.execute(select(Job.status).where(Job.id == job_id)).scalar()
+    if status != JobStatus.QUEUED:
+        return None
+    running, busy_ms = _running(session, now)
+    older, ahead_ms = _queued(session, up_to=job_id)
+    return Place(running + older, running + _queued(session)[0], now + busy_ms + ahead_ms)
+
+
+def _running(session: Session, now: Millis) -> tuple[int, Millis]:
+    """How many jobs run, and what is left of them."""
+    rows = session.execute(
+        select(col(Job.started_at), col(Job.estimate_ms)).where(Job.status == JobStatus.RUNNING)
+    ).all()
+    return len(rows), sum(max(0, (at or now) + estimate - now) for at, estimate in rows)
+
+
+def _queued(session: Session, *, up_to: str | None = None) -> tuple[int, Millis]:
+    """How many jobs are queued, and how long they take; up to and including one job."""
+    query = select(func.count(), func.coalesce(func.sum(col(Job.estimate_ms)), 0)).where(
+        Job.status == JobStatus.QUEUED
+    )
+    if up_to is not None:
+        query = query.where(col(Job.id) <= up_to)
+    count, estimate = session.execute(query).one()
+    return int(count), int(estimate)
 
 
 def history(
@@ -111,7 +143,8 @@ def history(
         query = query.where(Job.member_id == member_id)
     if before is not None:
         query = query.where(col(Job.id) < before)
-    return [_view(session, job, now) for job in session.exec(query)]
+    places: dict[str, Place] = {}
+    return [_view(session, job, now, places) for job in session.exec(query)]
 
 
 def undelivered(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
@@ -101,3 +101,8 @@ def _insert_or_find(session: Session, row: Row, find: Callable[[], Row]) -> Row:
     except IntegrityError:
         return find()
     return row
+
+
+def settings_of(session: Session, workspace_id: str) -> dict[str, Any]:
+    """What a workspace's admins changed; empty for the defaults."""
+    return dict(session.get_one(Workspace, workspace_id).settings)
