@@ -1,0 +1,134 @@
+"""What one request needs from the studio: who looks, in which language, and how to ask the core."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from bot.adapters.web.body import text_of, values_of
+from bot.adapters.web.live import WebPresenter
+from bot.adapters.web.parse import Line, parse_line
+from bot.adapters.web.reader import OWNER, Reader
+from bot.adapters.web.render import Look, Renderer, words_for
+from bot.core.command import Core, Invocation, Press, error_reply
+from bot.core.reply import Reply
+from bot.core.texts import LOCALES, pick_locale
+from storage.errors import MemberError
+from storage.schema import Address, Platform, new_id
+
+CHANNEL = "web"
+THEMES = ("auto", "light", "dark")
+COOKIE_LOCALE = "atelier_locale"
+COOKIE_THEME = "atelier_theme"
+COOKIE_THREAD = "atelier_thread"
+
+_THREAD = re.compile(r"[0-9A-Za-z-]{1,40}", re.ASCII)
+_KEY = re.compile(r"[0-9A-Za-z-]{8,64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The parts the routes share."""
+
+    core: Core
+    presenter: WebPresenter
+    reader: Reader
+    renderer: Renderer
+
+    def look(self, request: Request) -> Look:
+        """The visitor's language and light: their choice, else what the browser asks for."""
+        locale = request.cookies.get(COOKIE_LOCALE, "")
+        if locale not in LOCALES:
+            locale = wanted_locale(request.headers.get("accept-language", ""))
+        theme = request.cookies.get(COOKIE_THEME, "auto")
+        return Look(locale, theme if theme in THEMES else "auto")
+
+    async def invoke(self, fields: Mapping[str, Any], locale: str, thread: str | None) -> Reply:
+        """Dispatch what was posted: a typed ``line``, or a ``command`` with its values."""
+        given = dict(fields)
+        line = given.get("line")
+        if isinstance(line, str):
+            parsed = parse_line(line, self.core.catalog(locale))
+        else:
+            parsed = Line(text_of(given, "command"), values_of(given))
+        reply = await self.core.dispatch(
+            Invocation(
+                command=parsed.command,
+                values=parsed.values,
+                who=OWNER,
+                address=address(thread),
+                locale=locale,
+                key=key_of(given),
+            )
+        )
+        return self._shared(reply)
+
+    async def press(self, fields: Mapping[str, Any], locale: str, thread: str | None) -> Reply:
+        """Press a button of a card."""
+        given = dict(fields)
+        reply = await self.core.press(
+            Press(
+                verb=text_of(given, "verb"),
+                target=text_of(given, "target"),
+                who=OWNER,
+                address=address(thread),
+                locale=locale,
+                key=key_of(given),
+            )
+        )
+        return self._shared(reply)
+
+    def refuse(self, error: MemberError, locale: str) -> Reply:
+        """The reply for an error met before the core was asked."""
+        return error_reply(error, words_for(locale))
+
+    def _shared(self, reply: Reply) -> Reply:
+        if reply.job_id is not None:
+            self.presenter.show(reply)
+        return reply
+
+
+def address(thread: str | None) -> Address:
+    """Where the page's replies go."""
+    return Address(
+        platform=Platform.LOCAL, workspace=OWNER.workspace, channel=CHANNEL, thread=thread
+    )
+
+
+def thread_of(request: Request) -> str | None:
+    """The conversation this browser is in; None when it has not begun one."""
+    thread = request.cookies.get(COOKIE_THREAD, "")
+    return thread if _THREAD.fullmatch(thread) else None
+
+
+def given_thread(fields: Mapping[str, Any]) -> str | None:
+    """The conversation a program names; None when it names none (or junk)."""
+    thread = fields.get("thread")
+    return thread if isinstance(thread, str) and _THREAD.fullmatch(thread) else None
+
+
+def key_of(fields: Mapping[str, Any]) -> str:
+    """The invocation's key: the page's own, so that a repeated post is one job; or a fresh one."""
+    key = fields.get("key")
+    return f"web-{key if isinstance(key, str) and _KEY.fullmatch(key) else new_id()}"
+
+
+def wanted_locale(header: str) -> str:
+    """The language we have that an Accept-Language header likes best, else English."""
+    wishes: list[tuple[float, str]] = []
+    for part in header.split(",")[:20]:
+        name, _, rest = part.strip().partition(";")
+        try:
+            weight = float(rest.strip().removeprefix("q=")) if rest else 1.0
+        except ValueError:
+            continue
+        if name and weight > 0:
+            wishes.append((weight, name))
+    for _, name in sorted(wishes, key=lambda wish: -wish[0]):
+        if name.split("-")[0].lower() in LOCALES:
+            return pick_locale(name)
+    return pick_locale("en")

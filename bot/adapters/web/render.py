@@ -1,0 +1,164 @@
+"""Replies as HTML: the one place of the web adapter that knows markup and languages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bot.adapters.web.controls import form_controls
+from bot.adapters.web.markdown import to_html
+from bot.core.reply import Picture, Reply, Tone, Verb
+from bot.core.texts import Texts, texts_for
+from storage.schema import JobKind, JobStatus
+
+_HERE = Path(__file__).parent
+WORDS = _HERE / "words"
+"""The page's own sentences."""
+
+_ICONS = {
+    Verb.CANCEL: "stop",
+    Verb.REROLL: "dice",
+    Verb.EDIT: "edit",
+    Verb.REGENERATE: "again",
+    Verb.DELETE: "trash",
+    Verb.REPORT: "flag",
+    Verb.SHOW: "eye",
+}
+
+
+def words_for(locale: str) -> Texts:
+    """The core's sentences and the page's own."""
+    return texts_for(locale, WORDS)
+
+
+def ordinal(number: int, locale: str) -> str:
+    """A place in line as it is said: 1st, 2nd, 11th; a plain number in Chinese."""
+    if locale != "en":
+        return str(number)
+    teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one visitor wants the page: language and light."""
+
+    locale: str = "en"
+    theme: str = "auto"
+
+
+class Renderer:
+    """Turns replies into cards, pages and messages."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._jinja = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._jinja.filters["markdown"] = to_html
+        self._jinja.filters["dict_prefix"] = _with_prefix
+        self._jinja.globals.update(
+            icon_of=lambda button: _ICONS[button.verb], Status=JobStatus, Kind=JobKind, Tone=Tone
+        )
+
+    def page(self, template: str, look: Look, **facts: Any) -> str:
+        """A whole page or a fragment."""
+        return self._jinja.get_template(template).render(**self._tools(look), look=look, **facts)
+
+    def card(self, reply: Reply, look: Look) -> str:
+        """A job's card, or a plain note when the reply belongs to no job."""
+        return self.page("card.html", look, reply=reply)
+
+    def toast(self, reply: Reply, look: Look) -> str:
+        """A private message beside the composer."""
+        return self.page("toast.html", look, reply=reply)
+
+    def form(self, reply: Reply, look: Look) -> str:
+        """The dialogue a reply asks for."""
+        assert reply.form is not None
+        texts = words_for(look.locale)
+        controls = form_controls(reply.form, texts)
+        return self.page("form.html", look, form=reply.form, controls=controls)
+
+    def _tools(self, look: Look) -> dict[str, Any]:
+        texts = words_for(look.locale)
+        return {
+            "t": texts,
+            "clock_of": lambda at: self._moment(at, texts),
+            "wait_of": lambda at: self._wait(at, texts),
+            "place_of": lambda reply: _place(reply, texts),
+            "author_of": lambda reply: _author(reply, texts),
+            "busy": _busy,
+            "percent": _percent,
+            "facts_of": _facts,
+            "download_of": _download,
+        }
+
+    def _moment(self, at: int, texts: Texts) -> str:
+        """A time of day, with the date when it was not today."""
+        then = datetime.fromtimestamp(at / 1000).astimezone()
+        now = datetime.fromtimestamp(self._clock()).astimezone()
+        if then.date() == now.date():
+            return f"{then:%H:%M}"
+        if then.year == now.year:
+            return texts("time.day", month=then.month, day=then.day, time=f"{then:%H:%M}")
+        return f"{then:%Y-%m-%d %H:%M}"
+
+    def _wait(self, at: int, texts: Texts) -> str:
+        """How long until a moment, roughly: seconds, then minutes."""
+        seconds = max(0, round(at / 1000 - self._clock()))
+        if seconds < 2:
+            return texts("time.soon")
+        if seconds < 90:
+            return texts("time.seconds", n=seconds)
+        return texts("time.minutes", n=round(seconds / 60))
+
+
+def _place(reply: Reply, texts: Texts) -> str:
+    if reply.place is None:
+        return texts("card.queued")
+    if reply.total is None or reply.total < reply.place:
+        return texts("card.place", place=ordinal(reply.place, texts.locale))
+    if reply.total == 1:
+        return texts("card.next")
+    return texts("card.place_of", place=ordinal(reply.place, texts.locale), total=reply.total)
+
+
+def _author(reply: Reply, texts: Texts) -> str:
+    return texts("card.you") if reply.author in ("", "You") else reply.author
+
+
+def _busy(reply: Reply) -> bool:
+    return reply.status in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+def _percent(reply: Reply) -> int:
+    """Over all pictures of the job, so that the bar never runs backwards."""
+    progress = reply.progress
+    if progress is None or progress.steps <= 0:
+        return 0
+    done = progress.index + min(progress.step / progress.steps, 1.0)
+    return max(0, min(100, round(100 * done / max(progress.count, 1))))
+
+
+def _facts(reply: Reply) -> list[tuple[str, str, bool]]:
+    return [(f.label, f.value, f.code) for f in reply.fields]
+
+
+def _download(picture: Picture) -> str:
+    return f"/blobs/{picture.blob}?download=1&seed={picture.seed}"
+
+
+def _with_prefix(words: dict[str, str], prefix: str) -> dict[str, str]:
+    """The sentences that the page's own script says."""
+    return {k.removeprefix(prefix): v for k, v in words.items() if k.startswith(prefix)}

@@ -1,0 +1,134 @@
+// @ts-check
+/** The one dialog of the page: a question, a form, a picture, a card. */
+
+import { build, byId, make, say } from "./dom.js";
+import { freshKey, post, Unreachable } from "./net.js";
+
+/** @type {HTMLDialogElement} */
+const dialog = byId("dialog");
+const body = /** @type {HTMLElement} */ (dialog.querySelector(".dialog-body"));
+/** @type {(yes: boolean) => void} */
+let decided = () => {};
+
+dialog.addEventListener("close", () => {
+  decided(false);
+  decided = () => {};
+  body.replaceChildren();
+});
+dialog.addEventListener("click", (event) => {
+  const target = /** @type {HTMLElement} */ (event.target);
+  if (target === dialog || target.closest("[data-close]")) dialog.close();
+});
+
+/**
+ * @param {string} kind
+ * @param {...Node} content
+ */
+function show(kind, ...content) {
+  if (dialog.open) dialog.close();
+  dialog.className = kind;
+  body.replaceChildren(...content);
+  dialog.showModal();
+}
+
+/**
+ * Ask before acting.
+ * @param {string} question
+ * @param {string} yes what the acting button says
+ * @returns {Promise<boolean>}
+ */
+export function confirm(question, yes) {
+  const heading = make("h2", "", question);
+  heading.id = "dialog-question";
+  dialog.setAttribute("aria-labelledby", heading.id);
+  const actions = make("div", "actions end");
+  const keep = make("button", "button", say("no"));
+  keep.dataset.close = "";
+  const act = make("button", "button danger solid", yes);
+  actions.append(keep, act);
+  show("question", heading, actions);
+  keep.focus();
+  return new Promise((resolve) => {
+    decided = resolve;
+    act.addEventListener("click", () => {
+      resolve(true);
+      dialog.close();
+    });
+  });
+}
+
+/**
+ * A server-made form, sent as an invocation. Stays open, with its message, when the answer is no.
+ * @param {string} markup
+ * @param {(answer: import("./net.js").Answer) => void} done
+ */
+export function form(markup, done) {
+  const element = /** @type {HTMLFormElement} */ (build(markup));
+  const said = /** @type {HTMLElement} */ (element.querySelector(".said"));
+  const key = freshKey();
+  element.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (element.getAttribute("aria-busy") === "true") return;
+    element.setAttribute("aria-busy", "true");
+    said.replaceChildren();
+    try {
+      const fields = new FormData(element);
+      fields.set("key", key);
+      const answer = await post("/invoke", fields);
+      if (answer.ok) {
+        dialog.close();
+        done(answer);
+      } else if (answer.toast) {
+        said.replaceChildren(build(answer.toast));
+        said.scrollIntoView({ block: "nearest" });
+      }
+    } catch (error) {
+      if (!(error instanceof Unreachable)) throw error;
+      said.textContent = say(error.status === 401 ? "signed_out" : "offline");
+    } finally {
+      element.removeAttribute("aria-busy");
+    }
+  });
+  dialog.removeAttribute("aria-labelledby");
+  show("form", element);
+}
+
+/**
+ * One picture, large.
+ * @param {HTMLAnchorElement} link
+ */
+export function view(link) {
+  const small = /** @type {HTMLImageElement} */ (link.querySelector("img"));
+  const box = make("div", "view");
+  const image = new Image(small.width * 2, small.height * 2);
+  image.src = link.href;
+  image.alt = small.alt;
+  const actions = make("div", "actions");
+  const close = make("button", "button", say("close"));
+  close.dataset.close = "";
+  actions.append(make("span", "muted", `${say("seed")} ${link.dataset.seed ?? ""}`));
+  const download = /** @type {HTMLAnchorElement} */ (make("a", "button", say("download")));
+  download.href = link.dataset.download ?? link.href;
+  download.download = "";
+  const right = make("span", "actions-right");
+  right.append(download, " ", close);
+  actions.append(right);
+  box.append(image, actions);
+  dialog.removeAttribute("aria-labelledby");
+  dialog.setAttribute("aria-label", small.alt);
+  show("viewer", box);
+  close.focus();
+}
+
+/**
+ * A whole card (from the history).
+ * @param {string} markup
+ */
+export function card(markup) {
+  const close = make("button", "button", say("close"));
+  close.dataset.close = "";
+  const actions = make("div", "actions end");
+  actions.append(close);
+  dialog.removeAttribute("aria-labelledby");
+  show("wide", build(markup), actions);
+}
