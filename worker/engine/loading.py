@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -83,9 +82,12 @@ def _dtype(card: ModelCard, device: str) -> torch.dtype:
 def _image(
     card: ModelCard, registry: Registry, source: str, options: dict[str, Any], device: str
 ) -> Runner:
+    # Imported only now that the libraries are told to be quiet.
+    from diffusers import StableDiffusionPipeline
+
     kind: Any = StableDiffusionPipeline
     family = kind.load_config(source, **options)["_class_name"]
-    if family != StableDiffusionPipeline.__name__:
+    if family != kind.__name__:
         raise ModelUnavailable(
             f"model {card.name!r} is a {family}, which cannot be stepped yet",
             "choose a Stable Diffusion 1.x, 2.x or Turbo checkpoint",

@@ -165,11 +165,19 @@ class Stepper:
         return True
 
     def _step(self, batch: Batch, requests: list[_Request]) -> None:
-        """One pass for a batch, then each request's own part; charges each its share."""
-        requests = [r for r in requests if not r.run.ended]
-        runner = requests[0].runner if requests else None
+        """One pass for a batch; one by one, so that each streams at once, if it cannot share."""
         self._last_kind = batch.kind
-        if runner is None:
+        runner = requests[0].runner
+        if runner is not None and not runner.shares:
+            for request in requests:
+                self._pass(runner, [request])
+        elif runner is not None:
+            self._pass(runner, requests)
+
+    def _pass(self, runner: Runner, requests: list[_Request]) -> None:
+        """One pass, then each request's own part; charges each run its share."""
+        requests = [r for r in requests if not (r.run.ended or r.run.cancelled)]
+        if not requests:
             return
         weights = [r.work.weight for r in requests]
         began = time.perf_counter()
@@ -196,9 +204,9 @@ class Stepper:
     def _forward(
         self, runner: Runner, requests: list[_Request]
     ) -> list[tuple[Any, AtelierError | None]]:
-        """A result or an error for each request: together if possible, else each alone."""
+        """A result or an error for each request: together if that works, else each alone."""
         works = [r.work for r in requests]
-        if runner.shares and len(works) > 1:
+        if len(works) > 1:
             results, error = self._attempt(runner.forward, works)
             if error is None and results is not None:
                 return [(result, None) for result in results]
