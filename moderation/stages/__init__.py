@@ -1,0 +1,1 @@
+"""One file a check; heavy libraries load in load(), never at import."""

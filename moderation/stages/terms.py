@@ -1,0 +1,119 @@
+"""Stage ``text.terms``: curated word lists, pairs of words and a few patterns, on undone text.
+
+It finds explicit sexual words, slurs, weapon and self-harm instructions and crude jailbreaks. It
+does not understand intent, and most prompts that lead to a bad picture hold no bad word: the
+check of the picture is the main control, this one is the cheap first gate.
+
+A flag's ``detail`` is the id of the rule, for moderators. The matched words are nowhere in it,
+so that no reply, log or notice can echo them.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from moderation.policy import Surface
+from moderation.stages.lexicon import Lexicon, Pair, built_in
+from storage.schema import Category, Flag
+
+if TYPE_CHECKING:
+    from moderation.pipeline import Content
+    from moderation.stages.matcher import Hit, Matcher
+
+MINOR = "minor"
+"""The group of words and ages that mean a minor."""
+
+MAX_CHARS = 100_000
+"""Longer texts raise, so they are held: far above any limit on prompts, and half a second."""
+
+
+class TermsStage:
+    """The lists of ``moderation/data``, or any other lexicon (``read`` is called in ``load``)."""
+
+    name = "text.terms"
+    surfaces = frozenset(Surface)
+
+    def __init__(self, read: Callable[[], Lexicon] = built_in) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        self._ready: tuple[Matcher, tuple[Pair, ...]] | None = None
+
+    def load(self) -> None:
+        """Read the lists and build the automaton. Raises ``ImportError``, ``OSError`` and
+        ``ValueError`` (broken data)."""
+        self._loaded()
+
+    def _loaded(self) -> tuple[Matcher, tuple[Pair, ...]]:
+        with self._lock:
+            if self._ready is None:
+                from moderation.stages.matcher import Matcher
+
+                lexicon = self._read()
+                self._ready = Matcher(lexicon), lexicon.pairs
+            return self._ready
+
+    def check(self, content: Content) -> Sequence[Flag]:
+        """One flag per rule found; at most one per rule however often it matched."""
+        matcher, pairs = self._loaded()
+        text = content.text or ""
+        if len(text) > MAX_CHARS:
+            raise ValueError("text too long to judge")
+        own = matcher.find(text)
+        found: dict[tuple[Category, str], float] = {}
+        for hits in own:
+            for rule in {hit.rule for hit in hits}:
+                if rule.category is not None:
+                    found[rule.category, rule.id] = rule.score
+            for pair in pairs:
+                if _near(hits, pair):
+                    found[pair.category, pair.id] = pair.score
+        self._across(matcher, own, content.context, pairs, found)
+        return [
+            Flag(category=category, score=score, stage=self.name, detail=rule_id)
+            for (category, rule_id), score in found.items()
+        ]
+
+    def _across(
+        self,
+        matcher: Matcher,
+        own: list[list[Hit]],
+        context: Iterable[str],
+        pairs: tuple[Pair, ...],
+        found: dict[tuple[Category, str], float],
+    ) -> None:
+        """Child safety looks across texts: one side here and the other in the context."""
+        mine = _groups(own)
+        if not mine:
+            return
+        around = _groups(hits for text in context for hits in matcher.find(text))
+        for pair in pairs:
+            if pair.category is not Category.CSAE:
+                continue
+            if (pair.left in mine and pair.right in around) or (
+                pair.right in mine and pair.left in around
+            ):
+                found[pair.category, pair.id + ".across"] = pair.score
+
+    def mentions_minor(self, text: str) -> bool:
+        """True when the text names a minor or an age below 18 (for checks of the picture)."""
+        matcher, _ = self._loaded()
+        return MINOR in _groups(matcher.find(text))
+
+
+def _groups(found: Iterable[list[Hit]]) -> set[str]:
+    return {group for hits in found for hit in hits for group in hit.rule.groups}
+
+
+def _near(hits: list[Hit], pair: Pair) -> bool:
+    """True when a hit of each group begin at most ``near`` characters apart, in either order."""
+    rights = sorted(hit.start for hit in hits if pair.right in hit.rule.groups)
+    for hit in hits:
+        if rights and pair.left in hit.rule.groups:
+            # By bisection: a text of ten thousand hits must not take a hundred million steps.
+            first = bisect_left(rights, hit.start - pair.near)
+            if first < len(rights) and rights[first] <= hit.start + pair.near:
+                return True
+    return False
