@@ -34,7 +34,8 @@ _PAIRS = (
     "ꓖg ꓗk ꓙj ꓚc ꓜz ꓝf ꓟm ꓠn ꓡl ꓢs ꓣr ꓦv ꓧh ꓪw ꓫx ꓬy ꓮa ꓰe ꓲi ꓳo ꓴu "
     # Latin letters that NFKD does not take apart, small capitals and phonetic signs
     "ıi łl øo đd ħh ŧt ƒf ɑa ɒa ɐa ɓb ʙb ƈc ᴄc ɕc ɖd ɗd ᴅd ɘe ɛe ǝe ᴇe ꜰf ɠg ɢg ɦh ɥh ʜh ɨi ɩi ɪi "
-    "ʝj ᴊj ƙk ᴋk ʟl ɭl ɫl ɯm ɱm ᴍm ɲn ŋn ɴn ɵo ᴏo ɔo ƥp ᴘp ʠq ɹr ɾr ʀr ꜱs ʂs ƭt ʈt ᴛt ʉu ᴜu ʋv ᴠv ʌv "
+    "ʝj ᴊj "
+    "ƙk ᴋk ʟl ɭl ɫl ɯm ɱm ᴍm ɲn ŋn ɴn ɵo ᴏo ɔo ƥp ᴘp ʠq ɹr ɾr ʀr ꜱs ʂs ƭt ʈt ᴛt ʉu ᴜu ʋv ᴠv ʌv "
     "ᴡw ʍw ʏy ɣy ƴy ᴢz ʐz ƶz ᴀa ßss æae œoe þp ðd"
 )
 _LOOKALIKES: dict[int, str] = {ord(pair[0]): pair[1:] for pair in _PAIRS.split()}
