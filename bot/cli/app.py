@@ -1,0 +1,178 @@
+"""The command line as typer sees it: names, options and help; the work is in the other files.
+
+Imports of the work are inside the functions, so that ``--help`` and ``--version`` are quick.
+Options are passed on as they were typed: the core's input models are the one place that judges
+them, so an error has the same stable code on every front end.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from storage.errors import OperatorError
+
+app = typer.Typer(
+    name="atelier",
+    help="A community's own AI studio. Start it with [bold]atelier up[/bold].",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 2 bad usage, 3 refused by policy, 4 no credits or limit, 5 failed.",
+)
+ledger_app = typer.Typer(help="The credit ledger.", no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger")
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", min=0.1, help="Give up and cancel after so many seconds."),
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"atelier {version('atelier')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Hold the options that come before every command."""
+
+
+@app.command()
+def up(
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.  [8642]"),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address the page listens on.  [127.0.0.1]")
+    ] = None,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Run no worker here: workers run elsewhere.")
+    ] = False,
+) -> None:
+    """Run the studio: page, queue, worker and models, until Ctrl-C."""
+    from bot.cli import studio
+
+    raise typer.Exit(studio.run_up(port=port, host=host, worker=not no_worker))
+
+
+@app.command()
+def imagine(
+    prompt: Annotated[str, typer.Argument(help="What to draw; - reads it from standard input.")],
+    negative: Annotated[str | None, typer.Option(help="What to keep out of the picture.")] = None,
+    style: Annotated[str | None, typer.Option(help="A style, for instance flat or 3d.")] = None,
+    size: Annotated[str | None, typer.Option(help="Width x height, for instance 128x128.")] = None,
+    steps: Annotated[str | None, typer.Option(help="Denoising steps.")] = None,
+    guidance: Annotated[str | None, typer.Option(help="How closely to follow the prompt.")] = None,
+    seed: Annotated[
+        str | None, typer.Option(help="0 to 2^63-1: the same seed, the same picture.")
+    ] = None,
+    count: Annotated[str | None, typer.Option(help="How many pictures, 1 to 4.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name, see 'atelier models'.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File (or folder) for the picture.  [atelier-<seed>.png]"),
+    ] = None,
+    json: Json = False,
+    timeout: Timeout = None,
+) -> None:
+    """Make pictures: the same core, queue, checks and credits as everywhere else."""
+    from bot.cli import make
+
+    values = {
+        "negative": negative, "style": style, "size": size, "steps": steps,
+        "guidance": guidance, "seed": seed, "count": count, "model": model,
+    }  # fmt: skip
+    raise typer.Exit(make.run("imagine", prompt, values, json=json, timeout=timeout, out=out))
+
+
+@app.command()
+def ask(
+    prompt: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
+    thread: Annotated[
+        str | None, typer.Option(help="A conversation to go on with: any name you choose.")
+    ] = None,
+    max_tokens: Annotated[str | None, typer.Option(help="Longest answer, in tokens.")] = None,
+    temperature: Annotated[str | None, typer.Option(help="0 is the most sober.")] = None,
+    seed: Annotated[str | None, typer.Option(help="The same seed, the same answer.")] = None,
+    json: Json = False,
+    timeout: Timeout = None,
+) -> None:
+    """Ask a question; the answer is shown as it is written (and checked)."""
+    from bot.cli import make
+
+    values = {
+        "thread": thread, "max_tokens": max_tokens, "temperature": temperature, "seed": seed,
+    }  # fmt: skip
+    raise typer.Exit(make.run("ask", prompt, values, json=json, timeout=timeout, out=None))
+
+
+@app.command()
+def jobs(
+    json: Json = False,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many, newest first.")] = 20,
+) -> None:
+    """List the newest jobs of this studio."""
+    from bot.cli import tables
+
+    raise typer.Exit(tables.run_jobs(json=json, limit=limit))
+
+
+@app.command()
+def models(json: Json = False) -> None:
+    """List the models: source, licence, size, memory, and whether they are on this machine."""
+    from bot.cli import tables
+
+    raise typer.Exit(tables.run_models(json=json))
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Look for what is wrong with the set-up, each with its cure."""
+    from bot.cli import tables
+
+    raise typer.Exit(tables.run_doctor(json=json))
+
+
+@ledger_app.command("verify")
+def ledger_verify(json: Json = False) -> None:
+    """Replay every entry and compare with the balances; fails on any drift."""
+    from bot.cli import tables
+
+    raise typer.Exit(tables.run_ledger_verify(json=json))
+
+
+def fail(message: str) -> NoReturn:
+    """One sentence on standard error, exit code 5."""
+    typer.echo(message, err=True)
+    sys.exit(5)
+
+
+def main() -> None:
+    """The `atelier` program."""
+    try:
+        app()
+    except OperatorError as error:
+        fail(f"atelier: {error.problem}\n  cure: {error.cure}")
+    except BrokenPipeError:
+        sys.exit(5)
+    except KeyboardInterrupt:
+        fail("stopped")

@@ -1,0 +1,212 @@
+"""`atelier imagine` and `atelier ask`: one invocation, followed until its job has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json as jsonlib
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bot.cli.files import BadOut, check_out, save_pictures
+from bot.cli.follow import MESSAGES, Ended, Follower
+from bot.cli.screen import Screen, make_screen
+from bot.cli.studio import GaveUp, Patience, Studio, log_to, open_studio
+from bot.core.command import Invocation, Who
+from bot.core.reply import Reply
+from bot.instance import make_home
+from bot.settings import BotSettings, load_settings
+from storage import outbox
+from storage.errors import MemberError, OperatorError
+from storage.schema import TERMINAL_STATUSES, Address, JobStatus, Platform, new_id
+
+OWNER = Who(
+    platform=Platform.LOCAL, workspace="local", workspace_name="Local studio",
+    member="owner", member_name="You", role="admin",
+)  # fmt: skip
+"""The person at this machine: the same member as on its web page."""
+ADDRESS = Address(platform=Platform.LOCAL, workspace="local", channel="cli")
+EXIT_FAILED = 5
+
+_WORDS = {2: "invalid", 3: "rejected", 4: "limited", EXIT_FAILED: "failed"}
+"""``status`` when there is no job, by exit code."""
+
+
+def run(
+    command: str,
+    prompt: str,
+    values: Mapping[str, str | None],
+    *,
+    json: bool,
+    timeout: float | None,
+    out: Path | None,
+) -> int:
+    """Run one command to its end; the exit code."""
+    screen = make_screen()
+    try:
+        if out is not None:
+            check_out(out)
+        settings = load_settings()
+        make_home(settings.home)
+        log_to(settings.home, settings.log_level, "cli.log")
+        typed: dict[str, Any] = dict(values)
+        typed["prompt"] = sys.stdin.buffer.read() if prompt == "-" else prompt
+        ending = asyncio.run(_make(command, typed, settings, screen, timeout=timeout, json=json))
+        files = save_pictures(settings, ending, out)
+        return _tell(ending, files, screen, json=json)
+    except BadOut as error:
+        return _tell(_refused("out_invalid", str(error), 2), [], screen, json=json)
+    except MemberError as error:  # raised by us before there was a core to put it into words
+        from bot.core.texts import texts_for
+
+        text = texts_for("en")(f"error.{error.code}", **error.params)
+        return _tell(_refused(error.code, text, error.exit_code), [], screen, json=json)
+    except OperatorError as error:
+        text = f"{error.problem}; cure: {error.cure}"
+        return _tell(_refused("operator", text, EXIT_FAILED), [], screen, json=json)
+    finally:
+        screen.close()
+
+
+def _refused(code: str, text: str, exit_code: int) -> Ended:
+    return Ended(Reply(text=text, code=code, exit_code=exit_code))
+
+
+async def _make(
+    command: str,
+    values: dict[str, Any],
+    settings: BotSettings,
+    screen: Screen,
+    *,
+    timeout: float | None,
+    json: bool,
+) -> Ended:
+    stop = asyncio.Event()
+    until = None if timeout is None else asyncio.get_running_loop().time() + timeout
+    patience = Patience(stop, until)
+    with _interrupts(stop):
+        screen.waiting("Opening the studio")
+        try:
+            async with open_studio(settings, screen, patience) as studio:
+                patience.check()
+                follower = Follower(
+                    studio.core, OWNER, ADDRESS, screen, patience,
+                    answer_to=None if json else sys.stdout,
+                )  # fmt: skip
+                async with follower.listening():
+                    return await _ask(command, values, studio, follower)
+        except GaveUp as error:
+            return _refused(str(error), MESSAGES[str(error)], EXIT_FAILED)
+    raise AssertionError("unreachable")
+
+
+async def _ask(command: str, values: dict[str, Any], studio: Studio, follower: Follower) -> Ended:
+    services = studio.core.services
+    reply = await studio.core.dispatch(
+        Invocation(command=command, values=values, who=OWNER, address=ADDRESS, key=new_id())
+    )
+    if reply.job_id is None:
+        return Ended(reply)
+    try:
+        ended = await _finish(studio, follower, reply.job_id)
+    except BaseException:
+        # Whatever went wrong here, the job must not run on with nobody waiting.
+        await asyncio.shield(follower.cancel(reply.job_id))
+        raise
+    if studio.own and ended.reply.status in TERMINAL_STATUSES:
+        await services.database.run(outbox.mark_delivered, reply.job_id, now=services.clock())
+    return ended
+
+
+async def _finish(studio: Studio, follower: Follower, job_id: str) -> Ended:
+    """Start what makes the job, and follow it meanwhile: Ctrl-C counts from the first moment."""
+    following = asyncio.create_task(follower.follow(job_id))
+    beginning = asyncio.create_task(studio.begin())
+    tasks: list[asyncio.Task[Any]] = [following, beginning]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not following.done():
+            working = beginning.result()
+            if working is not None:
+                await asyncio.wait([following, working], return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():
+                    working.result()  # it ends only by failing
+        return await following
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _interrupts(stop: asyncio.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM cancel the job in good order; a second one insists."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def asked() -> None:
+        if stop.is_set() and task is not None:
+            task.cancel()
+        stop.set()
+
+    for kind in kinds:
+        loop.add_signal_handler(kind, asked)
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            loop.remove_signal_handler(kind)
+
+
+def facts(ended: Ended, files: list[str]) -> dict[str, Any]:
+    """The one JSON object: the same keys whatever happened."""
+    reply = ended.reply
+    known = reply.data if reply.job_id else {}
+    status = known.get("status") or _WORDS.get(ended.exit_code, "failed")
+    shown: dict[str, Any] = {
+        "job_id": reply.job_id,
+        "status": status,
+        "seed": known.get("seed"),
+        "recipe": known.get("recipe"),
+        "verdict": known.get("verdict"),
+        "cost": known.get("cost"),
+        "queued_ms": known.get("queued_ms"),
+        "run_ms": known.get("run_ms"),
+        "files": files,
+    }
+    for name in ("text", "generations"):
+        if known.get(name):
+            shown[name] = known[name]
+    if ended.exit_code:
+        shown["code"] = ended.code
+        shown["message"] = ended.message
+    shown["exit_code"] = ended.exit_code
+    return shown
+
+
+def _tell(ended: Ended, files: list[str], screen: Screen, *, json: bool) -> int:
+    screen.close()
+    if json:
+        sys.stdout.write(jsonlib.dumps(facts(ended, files)) + "\n")
+        sys.stdout.flush()
+        return ended.exit_code
+    if ended.exit_code:
+        screen.note(ended.message)
+        if ended.code:
+            screen.note(f"({ended.code})")
+    for file in files:
+        sys.stdout.write(file + "\n")
+    reply = ended.reply
+    if reply.status is JobStatus.SUCCEEDED and not ended.exit_code:
+        facts_shown = [f"seed {reply.data.get('seed')}"]
+        if reply.data.get("cost") is not None:
+            facts_shown.append(f"{reply.data['cost']} credits")
+        if reply.data.get("run_ms") is not None:
+            facts_shown.append(f"{reply.data['run_ms'] / 1000:.1f} s")
+        screen.note(", ".join(facts_shown))
+    sys.stdout.flush()
+    return ended.exit_code

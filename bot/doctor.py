@@ -1,0 +1,338 @@
+"""`atelier doctor`: what could be wrong with the set-up, one line each, with the cure."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from importlib import metadata, util
+from pathlib import Path
+
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from bot.instance import Instance, read_instance
+from bot.parts import Broker, is_present
+from bot.settings import BotSettings
+from storage import ledger
+from storage.database import Database
+from storage.errors import AtelierError, OperatorError
+from storage.migrate import config
+from storage.queue import Wire
+from storage.registry import load_registry
+from storage.schema import Frozen
+
+_FREE_WARN = 2_000_000_000
+_FREE_BLOCK = 300_000_000
+_SKEW_WARN_S = 2.0
+_ROOT = Path(__file__).resolve().parent.parent
+_HEAVY = ("torch", "diffusers", "transformers", "safetensors", "onnxruntime", "nudenet")
+"""What only the worker imports; the bot can run on a machine without them."""
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARN = "note"
+    BLOCK = "bad"
+
+
+class Finding(Frozen):
+    """The result of one check."""
+
+    name: str
+    level: Level
+    says: str
+    cure: str = ""
+
+
+def _ok(name: str, says: str) -> Finding:
+    return Finding(name=name, level=Level.OK, says=says)
+
+
+def _warn(name: str, says: str, cure: str) -> Finding:
+    return Finding(name=name, level=Level.WARN, says=says, cure=cure)
+
+
+def _block(name: str, says: str, cure: str) -> Finding:
+    return Finding(name=name, level=Level.BLOCK, says=says, cure=cure)
+
+
+async def examine(settings: BotSettings) -> list[Finding]:
+    """Run every check; none of them raises, none of them prints a secret."""
+    instance = read_instance(settings.home)
+    checks: list[Callable[[], Awaitable[list[Finding]]]] = [
+        lambda: asyncio.to_thread(_python),
+        lambda: asyncio.to_thread(_packages),
+        lambda: asyncio.to_thread(_home, settings),
+        lambda: asyncio.to_thread(_disk, settings),
+        lambda: asyncio.to_thread(_port, settings, instance),
+        lambda: asyncio.to_thread(_models, settings),
+        _gpu,
+        lambda: asyncio.to_thread(_database, settings, instance),
+        lambda: _redis(settings, instance),
+        lambda: asyncio.to_thread(_tokens, settings),
+    ]
+    return [finding for check in checks for finding in await check()]
+
+
+def _python() -> list[Finding]:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    if sys.version_info[:2] == (3, 11):
+        return [_ok("python", version)]
+    return [_block("python", f"{version} runs this", "use Python 3.11 (make setup finds it)")]
+
+
+def _pins() -> dict[str, str]:
+    """What pyproject.toml pins; falls back to the installed package's own list."""
+    wanted: list[str] = []
+    with contextlib.suppress(OSError, tomllib.TOMLDecodeError, KeyError):
+        data = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        wanted = [
+            *data["project"]["dependencies"],
+            *data["project"]["optional-dependencies"]["worker"],
+        ]
+    if not wanted:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            wanted = [r for r in metadata.requires("atelier") or [] if 'extra == "dev"' not in r]
+    pins = {}
+    for requirement in wanted:
+        name, _, version = requirement.partition(";")[0].partition("==")
+        pins[name.partition("[")[0].strip()] = version.strip()
+    return pins
+
+
+def _packages() -> list[Finding]:
+    missing: list[str] = []
+    other: list[str] = []
+    heavy: list[str] = []
+    pins = _pins()
+    for name, version in pins.items():
+        try:
+            has = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            (heavy if name in _HEAVY else missing).append(name)
+            continue
+        if version and has.partition("+")[0] != version:
+            other.append(f"{name} {has} (pinned {version})")
+    if missing:
+        return [_block("packages", f"missing: {', '.join(missing)}", "make setup")]
+    found = []
+    if heavy:
+        found.append(
+            _warn("packages", f"the worker's are missing: {', '.join(heavy)}", "make setup, "
+                  "unless workers run on other machines")
+        )  # fmt: skip
+    if other:
+        found.append(_warn("packages", f"other versions: {', '.join(other)}", "make setup"))
+    return found or [_ok("packages", f"{len(pins)} present at the pinned versions")]
+
+
+def _home(settings: BotSettings) -> list[Finding]:
+    home = settings.home.resolve()
+    cure = "set ATELIER_HOME to a folder you may write"
+    place = home
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        return [_block("state folder", f"{home} cannot be written", cure)]
+    if not home.exists():
+        return [_ok("state folder", f"{home} will be made at the first start")]
+    probe = home / f".doctor-{os.getpid()}"
+    try:
+        probe.write_bytes(b"1")
+        probe.unlink()
+    except OSError as error:
+        return [_block("state folder", f"{home} cannot be written ({error.strerror})", cure)]
+    if home.stat().st_mode & 0o077:
+        return [_warn("state folder", f"{home} can be read by others", f"chmod 700 {home}")]
+    return [_ok("state folder", str(home))]
+
+
+def _disk(settings: BotSettings) -> list[Finding]:
+    place = settings.home.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    says = f"{free / 1e9:.1f} GB free"
+    cure = "free some space, or move the state folder with ATELIER_HOME"
+    if free < _FREE_BLOCK:
+        return [_block("disk", says, cure)]
+    return [_warn("disk", says, cure) if free < _FREE_WARN else _ok("disk", says)]
+
+
+def _port(settings: BotSettings, instance: Instance | None) -> list[Finding]:
+    if instance is not None and instance.web_url:
+        return [_ok("page", f"a studio is running at {instance.web_url}")]
+    port = settings.web_port
+    where = f"{settings.web_host} port {port}"
+    found = []
+    if not settings.is_loopback:
+        found.append(
+            _warn("page", f"{settings.web_host} can be reached from other machines, and answers "
+                  "only to local names", "unset ATELIER_WEB_HOST, and put a proxy in front")
+        )  # fmt: skip
+    with socket.socket(socket.AF_INET6 if ":" in settings.web_host else socket.AF_INET) as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind((settings.web_host, port))
+        except OSError as error:
+            cure = "stop the program that has it, or choose another: ATELIER_WEB_PORT"
+            says = f"{where} cannot be used ({error.strerror})"
+            make = _block if settings.port_chosen else _warn
+            if not settings.port_chosen:
+                cure = "nothing to do: the next free one is taken"
+            return [*found, make("page", says, cure)]
+    return [*found, _ok("page", f"{where} is free")]
+
+
+def _models(settings: BotSettings) -> list[Finding]:
+    try:
+        registry = load_registry(settings.image_model, settings.chat_model)
+    except OperatorError as error:
+        return [_block("models", error.problem, error.cure)]
+    found = []
+    for name in dict.fromkeys((registry.image_default, registry.chat_default)):
+        card = registry.cards[name]
+        if is_present(card, settings.models_dir):
+            found.append(_ok("models", f"{name} is in place"))
+        elif card.source == "starter":
+            if card.repo.startswith("worker/") or util.find_spec(card.repo.replace("-", "_")):
+                found.append(_ok("models", f"{name} will be put in place at the first start"))
+            else:
+                found.append(
+                    _block("models", f"{name} needs the package {card.repo}", "make setup")
+                )
+        else:
+            found.append(
+                _warn("models", f"{name} is not on this machine ({card.size_bytes / 1e9:.1f} GB)",
+                      f"be online at the first start, or put its files into models/{name}")
+            )  # fmt: skip
+    return found
+
+
+async def _gpu() -> list[Finding]:
+    """Asks torch in another process: the bot never imports it."""
+    if util.find_spec("torch") is None:
+        return [_warn("gpu", "torch is not installed here", "make setup, unless workers run "
+                      "elsewhere")]  # fmt: skip
+    ask = (
+        "import torch; ok = torch.cuda.is_available(); print(torch.__version__);"
+        "print(torch.cuda.get_device_name(0) if ok else '')"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", ask,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(60):
+            out, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return [_warn("gpu", "torch did not answer in 60 s", "see whether the driver hangs")]
+    version, _, device = out.decode("utf-8", "replace").strip().partition("\n")
+    if process.returncode:
+        return [_block("gpu", "torch cannot be imported", "make setup")]
+    if device:
+        return [_ok("gpu", f"{device} (torch {version})")]
+    return [_ok("gpu", f"none seen, the CPU is used (torch {version})")]
+
+
+def _database(settings: BotSettings, instance: Instance | None) -> list[Finding]:
+    url = instance.database_url if instance is not None else settings.database
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite") and not path.exists():
+        return [_ok("database", "SQLite, will be made at the first start")]
+    database = Database(url)
+    kind = "SQLite" if database.is_sqlite else "Postgres"
+    try:
+        database.ping()
+        current, head = _revisions(database)
+        if current != head:
+            return [
+                _warn("database", f"{kind} is at schema {current or 'none'}, not {head}",
+                      "atelier up brings it up to date; keep a copy first")
+            ]  # fmt: skip
+        entries = database.read(ledger.total_entries)
+        broken = database.read(ledger.verify)
+    except AtelierError as error:
+        return [_block("database", f"{kind} does not answer", getattr(error, "cure", "start it"))]
+    finally:
+        database.close()
+    if broken:
+        return [_block("database", f"the ledger has drifted in {len(broken)} places",
+                       "atelier ledger verify, then keep a copy of the database")]  # fmt: skip
+    return [_ok("database", f"{kind}, migrated, {entries} ledger entries, no drift")]
+
+
+def _revisions(database: Database) -> tuple[str | None, str | None]:
+    """The schema the database has, and the newest one."""
+    with database.engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+        return current, ScriptDirectory.from_config(config(connection)).get_current_head()
+
+
+async def _redis(settings: BotSettings, instance: Instance | None) -> list[Finding]:
+    if instance is not None:
+        return await _clock("redis", instance.redis_url)
+    if settings.redis_url:
+        return await _clock("redis", settings.redis_url)
+    with tempfile.TemporaryDirectory(prefix="atelier-doctor-") as folder:
+        broker = Broker(settings.model_copy(update={"home": Path(folder)}))
+        try:
+            url = await broker.start()
+            return await _clock("redis", url, "the embedded Valkey starts")
+        except OperatorError as error:
+            return [_block("redis", error.problem, error.cure)]
+        finally:
+            await broker.stop()
+
+
+async def _clock(name: str, url: str, says: str = "Redis answers") -> list[Finding]:
+    """Reachable, and whether its clock and ours agree: leases and grants are times."""
+    try:
+        wire = await Wire.connect(url)
+    except OperatorError as error:
+        return [_block(name, error.problem, error.cure)]
+    try:
+        before = time.time()
+        seconds, micros = await wire.pool.time()
+        middle = (before + time.time()) / 2
+    finally:
+        await wire.close()
+    skew = seconds + micros / 1e6 - middle
+    if abs(skew) > _SKEW_WARN_S:
+        return [
+            _ok(name, says),
+            _warn("clock", f"{skew:+.1f} s between this machine and Redis", "turn on NTP on both"),
+        ]
+    return [_ok(name, says), _ok("clock", f"agrees with Redis to {abs(skew) * 1000:.0f} ms")]
+
+
+def _tokens(settings: BotSettings) -> list[Finding]:
+    """Whether tokens are there; never what they are."""
+    platforms = {
+        "Discord": [settings.discord_token],
+        "Slack": [settings.slack_bot_token, settings.slack_app_token],
+    }
+    words = []
+    found = []
+    for name, tokens in platforms.items():
+        given = [token for token in tokens if token is not None and token.get_secret_value()]
+        if given and len(given) < len(tokens):
+            found.append(
+                _warn("tokens", f"{name} has one of its two tokens",
+                      "set both ATELIER_SLACK_BOT_TOKEN and ATELIER_SLACK_APP_TOKEN")
+            )  # fmt: skip
+        words.append(f"{name}: {'set' if given else 'none'}")
+    return [*found, _ok("tokens", "; ".join(words) + " (the local page needs none)")]

@@ -1,0 +1,50 @@
+"""The composition root: builds the services from settings, and the core from the services."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from bot.core.command import Core
+from bot.core.services import Services
+from bot.settings import BotSettings
+from moderation.build import prompt_pipeline
+from storage.blobs import Blobs
+from storage.database import Database
+from storage.queue import Wire
+from storage.registry import load_registry
+
+
+async def build_services(settings: BotSettings, redis_url: str) -> Services:
+    """Everything a handler may use. Raises ``OperatorError`` for what is missing."""
+    registry = load_registry(settings.image_model, settings.chat_model)
+    gate = prompt_pipeline()
+    await gate.load()
+    database = Database(settings.database)
+    try:
+        wire = await Wire.connect(redis_url)
+    except BaseException:
+        database.close()
+        raise
+    services = Services(
+        database=database,
+        wire=wire,
+        blobs=Blobs(settings.blobs_dir),
+        registry=registry,
+        prompt_gate=gate,
+    )
+    if settings.monthly_credits is None:
+        return services
+    return dataclasses.replace(services, monthly_credits=settings.monthly_credits)
+
+
+async def close_services(services: Services) -> None:
+    """Give every connection back."""
+    await services.wire.close()
+    services.database.close()
+
+
+def build_core(services: Services) -> Core:
+    """The command core with every command and button."""
+    from bot.commands import COMMANDS, PRESSES
+
+    return Core(services, COMMANDS, PRESSES)

@@ -1,0 +1,66 @@
+"""The bot's settings: where the page listens and who may open it; read at the root only."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+
+from storage.errors import OperatorError
+from storage.settings import StorageSettings
+
+
+class BotSettings(StorageSettings):
+    """What `atelier` reads from the environment (`ATELIER_*`) or a `.env` file."""
+
+    web_host: str = "127.0.0.1"
+    """Address the page listens on; loopback unless someone says otherwise."""
+    web_port: int = Field(default=8642, ge=0, le=65535)
+    """Port of the page; 0 takes a free one. A taken default port makes us try the next ones."""
+    web_token: SecretStr | None = None
+    """Opens the page; empty means one that is made once and kept in the state folder."""
+    discord_token: SecretStr | None = None
+    slack_bot_token: SecretStr | None = None
+    slack_app_token: SecretStr | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def port_chosen(self) -> bool:
+        """Whether someone asked for this very port."""
+        return "web_port" in self.model_fields_set
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the page."""
+        if self.web_host == "localhost":
+            return True
+        try:
+            return ip_address(self.web_host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def host_in_url(self) -> str:
+        """The host as a browser on this machine writes it."""
+        try:
+            address = ip_address(self.web_host)
+        except ValueError:
+            return self.web_host
+        if address.is_unspecified:
+            return "127.0.0.1"
+        return f"[{address}]" if address.version == 6 else str(address)
+
+
+def load_settings(**overrides: object) -> BotSettings:
+    """The settings in force. Raises ``OperatorError`` naming what is wrong, never its value."""
+    try:
+        return BotSettings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        first = problems[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise OperatorError(
+            f"ATELIER_{name.upper()} is not usable ({first['msg']})",
+            "correct or unset it in the environment or in .env",
+        ) from None
