@@ -1,12 +1,16 @@
-"""Puts the stages together: what the bot needs and what the worker needs.
+"""Puts the text stages together: what the bot needs.
 
-Imports stay inside the functions, and heavy libraries inside each stage's ``load``: the bot's
-image holds neither nudenet nor torch.
+The worker's pipeline, which also sees pictures, is in ``moderation.build_output``. Two files,
+so that no chain of imports leads from the bot to nudenet and the bot's image stays small.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from moderation.pipeline import Observer, Pipeline
+from moderation.stages.terms import TermsStage
 
 
 def prompt_pipeline(timeout_s: float = 10.0, observe: Observer | None = None) -> Pipeline:
@@ -14,19 +18,11 @@ def prompt_pipeline(timeout_s: float = 10.0, observe: Observer | None = None) ->
 
     A picture given to it is held, because nothing here can see it.
     """
-    from moderation.stages.terms import TermsStage
-
     return Pipeline([TermsStage()], timeout_s=timeout_s, observe=observe)
 
 
-def output_pipeline(timeout_s: float = 10.0, observe: Observer | None = None) -> Pipeline:
-    """Text and pictures: outputs, previews, uploads and answers.
-
-    Give the prompt of a picture as ``Content.context``: nudity is graver beside a minor.
-    """
-    from moderation.stages.nudenet import NudeNetStage
-    from moderation.stages.terms import TermsStage
-
-    terms = TermsStage()
-    nudity = NudeNetStage(names_minor=terms.mentions_minor)
-    return Pipeline([terms, nudity], timeout_s=timeout_s, observe=observe)
+def __getattr__(name: str) -> Any:
+    """``output_pipeline`` lived here first; callers move to ``moderation.build_output``."""
+    if name == "output_pipeline":
+        return importlib.import_module("moderation.build_output").output_pipeline
+    raise AttributeError(name)

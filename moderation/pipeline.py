@@ -16,14 +16,11 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from moderation.policy import Policy, Surface, decide
 from storage.errors import OperatorError
 from storage.schema import Category, Flag, Verdict
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 __all__ = ["Content", "Ending", "Observer", "Pipeline", "Stage", "Surface"]
 
@@ -43,16 +40,16 @@ a stage which always hangs costs four threads and not one per message."""
 class Content:
     """What is to be judged: a text, a picture, or a picture with its caption.
 
-    ``image`` is a decoded PIL picture (the caller has called ``load()``): PIL decodes lazily and
-    two stages that read one undecoded picture would race. ``context`` holds what the same member
-    wrote around it (the prompt of a picture, the negative prompt, the last few prompts). It is
+    ``image`` is a decoded ``PIL.Image.Image`` or ``None``: PIL decodes lazily and two stages
+    that read one undecoded picture would race, so the caller has called ``load()``. ``context``
+    holds what the same member wrote around it (the prompt of a picture, the last prompts). It is
     not judged by itself; it is read by rules that look across several texts, such as a minor in
     one prompt and nudity in the next.
     """
 
     surface: Surface
     text: str | None = None
-    image: Image | None = None
+    image: Any = None
     context: tuple[str, ...] = ()
 
 

@@ -91,8 +91,9 @@ class NudeNetStage:
         (animated, or over 64 million pixels), which holds it."""
         if content.image is None:
             raise ValueError("no picture")
+        picture: Image = content.image
         worst: dict[str, float] = {}
-        for blob in prepare(content.image):
+        for blob in prepare(picture):
             for label, score in self.scores(blob).items():
                 worst[label] = max(score, worst.get(label, 0.0))
         flags = [

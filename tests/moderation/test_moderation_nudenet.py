@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from moderation.build import output_pipeline, prompt_pipeline
+from moderation.build import prompt_pipeline
+from moderation.build_output import output_pipeline
 from moderation.pipeline import Content, Pipeline
 from moderation.policy import DEFAULT_POLICY, Surface
 from moderation.stages.nudenet import FLOOR, LABELS, SIDE, NudeNetStage, best_scores, prepare
@@ -174,7 +175,7 @@ def test_animated_and_huge_pictures_are_held() -> None:
 
 
 def test_something_that_is_no_picture_is_held() -> None:
-    content = Content(Surface.OUTPUT, image="cat.png")  # type: ignore[arg-type]
+    content = Content(Surface.OUTPUT, image="cat.png")
     verdict = asyncio.run(Pipeline([STAGE]).judge(content, DEFAULT_POLICY))
     assert verdict.categories() == [Category.FAULT]
 

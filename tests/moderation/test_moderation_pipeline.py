@@ -193,8 +193,8 @@ def test_a_busy_stage_is_not_taken_for_a_hanging_one() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        Content(Surface.OUTPUT, image=object()),  # type: ignore[arg-type]
-        Content(Surface.OUTPUT, text="caption", image=object()),  # type: ignore[arg-type]
+        Content(Surface.OUTPUT, image=object()),
+        Content(Surface.OUTPUT, text="caption", image=object()),
         Content(Surface.PROMPT),
     ],
     ids=["picture", "caption and picture", "nothing"],
@@ -285,11 +285,11 @@ print(verdict.outcome.word)
 
 IMPORT_PROGRAM = """
 import asyncio, sys
-import moderation.pipeline, moderation.policy, moderation.build
+import moderation.pipeline, moderation.policy, moderation.build, moderation.build_output
 early = {"PIL", "numpy", "ahocorasick", "onnxruntime", "cv2"} & set(sys.modules)
 assert not early, early
 pipeline = moderation.build.prompt_pipeline()
-moderation.build.output_pipeline()
+moderation.build_output.output_pipeline()
 asyncio.run(pipeline.load())
 late = {"nudenet", "torch", "onnxruntime", "cv2", "PIL", "numpy"} & set(sys.modules)
 assert not late, late
