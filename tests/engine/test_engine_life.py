@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -333,3 +336,21 @@ async def test_the_event_loop_stays_free(
     await beat
     assert longest < 2.0
     assert any(isinstance(o, Text) for o in ends[1])
+
+
+async def test_time_is_charged_once(
+    engine: Engine, image_spec: Callable[..., ImageSpec], chat_spec: Callable[..., ChatSpec]
+) -> None:
+    await engine.warm(["tiny", "talk"])
+    began = time.perf_counter()
+    runs = [engine.submit("j", image_spec(seed=i, guidance=5.0 * (i % 2))) for i in range(4)]
+    runs.append(engine.submit("a", chat_spec()))
+    await asyncio.gather(*map(drain, runs))
+    wall = (time.perf_counter() - began) * 1000
+    assert all(run.busy_ms > 0 for run in runs)
+    assert sum(run.busy_ms for run in runs) <= wall + len(runs)
+
+
+def test_importing_the_engine_imports_no_torch() -> None:
+    code = "import sys, worker.engine.engine; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

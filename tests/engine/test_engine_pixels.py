@@ -31,12 +31,14 @@ def test_digest_is_of_the_pixels() -> None:
     assert pixels.digest(image) == hashlib.sha256(bytes([1, 2, 3, 1, 2, 3])).hexdigest()
 
 
-def test_check() -> None:
+def test_nan_and_flat_are_refused() -> None:
     good = torch.rand(1, 3, 8, 8) * 2 - 1
-    pixels.check(good, pixels.to_image(good))
-    for bad in (torch.zeros(1, 3, 8, 8), good.clone().fill_(float("inf"))):
+    assert pixels.finished(good).size == (8, 8)
+    holed = good.clone()
+    holed[0, 1, 2, 3] = float("nan")
+    for bad in (holed, good.clone().fill_(float("inf")), torch.zeros(1, 3, 8, 8)):
         with pytest.raises(BadPicture):
-            pixels.check(bad, pixels.to_image(torch.nan_to_num(bad)))
+            pixels.finished(bad)
 
 
 def test_the_fit_finds_a_linear_decoder() -> None:

@@ -94,7 +94,7 @@ def _image(
         )
     pipe = kind.from_pretrained(
         source,
-        torch_dtype=_dtype(card, device),
+        dtype=_dtype(card, device),
         use_safetensors=True,
         safety_checker=None,  # moderation is a room of its own, and judges every picture
         feature_extractor=None,

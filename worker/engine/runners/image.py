@@ -268,8 +268,7 @@ class ImageRunner:
         return Progress(work.index, work.step, work.steps, preview)
 
     def _finish(self, work: ImageWork, decoded: Tensor) -> Picture:
-        image = pixels.to_image(decoded)
-        pixels.check(decoded, image)
+        image = pixels.finished(decoded)
         image = pixels.crop_centre(image, work.spec.width, work.spec.height)
         sha256 = pixels.digest(image)
         return Picture(work.index, image, work.seed, {**work.recipe, "sha256": sha256}, sha256)

@@ -44,13 +44,18 @@ def to_image(decoded: Tensor) -> Image.Image:
     return Image.fromarray((pixels * 255).round().astype("uint8"), "RGB")
 
 
-def check(decoded: Tensor, image: Image.Image) -> None:
-    """Raises :class:`BadPicture` when a decoded picture holds NaN or is one flat colour."""
+def finished(decoded: Tensor) -> Image.Image:
+    """A decoded picture worth delivering.
+
+    Raises :class:`BadPicture` when it holds NaN or infinity, or is one flat colour.
+    """
     if not bool(torch.isfinite(decoded).all()):
         raise BadPicture("the picture holds values that are not numbers")
+    image = to_image(decoded)
     bands: Any = image.getextrema()  # one (lowest, highest) per channel of an RGB picture
     if all(high - low <= 1 for low, high in bands):
         raise BadPicture("the picture is one flat colour")
+    return image
 
 
 def fit_linear(decode: Callable[[Tensor], Tensor], channels: int) -> Tensor:
