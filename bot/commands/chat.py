@@ -15,10 +15,8 @@ from moderation.pipeline import Surface
 from storage import jobs
 from storage.schema import MAX_SEED, ChatSpec, JobKind, Turn
 
-PERSONA = (
-    "You are Atelier, a helpful assistant in a community's chat. "
-    "Answer in a few clear sentences. If you do not know, say so."
-)
+PERSONA = "You are a helpful AI assistant named Atelier."
+"""Short on purpose: a model of 135 million parameters answers worse the more it is told."""
 REMEMBERED = 20
 """Messages of the thread that go along; the model's runner drops the oldest that do not fit."""
 

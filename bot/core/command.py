@@ -138,7 +138,7 @@ class Core:
                     context={"registry": self.services.registry},
                 )
             except ValidationError as error:
-                raise explain(error) from error
+                raise explain(error, self.services.registry) from error
             for guard in command.guards:
                 await guard(context)
             return await command.handler(context, values)

@@ -78,7 +78,6 @@ Prompt = Annotated[
     BeforeValidator(clean_text),
     AfterValidator(_required),
     AfterValidator(lambda v: _limit(v, PROMPT_MAX)),
-    annotated_types.MaxLen(QUESTION_MAX),
 ]
 """A required picture prompt: 1 to 1,000 visible characters."""
 Question = Annotated[
@@ -167,7 +166,7 @@ def sizes_for(native: int, longest: int) -> tuple[str, ...]:
     return tuple(sizes)
 
 
-def explain(error: ValidationError) -> MemberError:
+def explain(error: ValidationError, registry: Registry) -> MemberError:
     """The first problem pydantic found, as one of our errors with a stable code.
 
     A ``MemberError`` raised inside a validator is not a ``ValueError``, so pydantic lets it pass
@@ -184,9 +183,8 @@ def explain(error: ValidationError) -> MemberError:
     if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
         code = f"{name}_range" if name in ("steps", "seed", "guidance", "count") else "option_range"
         limit = next(iter(limits.values()), "")
-        return BadInput(code, option=name, limit=limit)
-    if kind == "string_too_long":
-        return BadInput("text_long", length=0, limit=int(limits.get("max_length", PROMPT_MAX)))
+        highest = registry.default(JobKind.IMAGE).max_steps
+        return BadInput(code, option=name, limit=limit, maximum=highest)
     if name == "seed" and kind.startswith("int"):
         return BadInput("seed_range", option=name, limit="")
     return BadInput("option_invalid", option=name)

@@ -1,0 +1,282 @@
+"""Commands and buttons through the front door, on both databases."""
+
+from __future__ import annotations
+
+import pytest
+from sqlmodel import select
+
+from bot.core.reply import Verb
+from storage import endings, jobs
+from storage.blobs import Blobs
+from storage.database import Database
+from storage.endings import Ending, Exchange
+from storage.jobs import Made
+from storage.models import Case, Generation, Job
+from storage.queue import Wire
+from storage.schema import (
+    Category,
+    ChatSpec,
+    Flag,
+    GenerationStatus,
+    ImageSpec,
+    JobKind,
+    JobStatus,
+    Outcome,
+    Verdict,
+    parse_spec,
+)
+from tests.conftest import START, HandClock, sound
+from tests.fakes import FakeAdapter
+
+BOTH = {JobKind.IMAGE: 4, JobKind.CHAT: 4}
+
+
+def finish(database: Database, made: tuple[Made, ...], **ending: object) -> str:
+    """Claim the next job and end it as a worker would."""
+    claim = database.write(jobs.claim, worker="w", room=BOTH, now=START)
+    assert claim is not None
+    wish = Ending(status=JobStatus.SUCCEEDED, made=made, cost=1, **ending)  # type: ignore[arg-type]
+    assert database.write(endings.end_job, claim.job_id, claim.fence, wish, now=START + 900)
+    return claim.job_id
+
+
+def picture(blob: str | None, verdict: Verdict | None = None, index: int = 0) -> Made:
+    verdict = verdict or Verdict()
+    status = GenerationStatus.VISIBLE if verdict.allowed else GenerationStatus.HELD
+    return Made(
+        index=index, status=status, seed=7 + index, recipe={"seed": 7 + index},
+        verdict=verdict.dump(), blob=blob, width=128, height=128, sha256="ab",
+    )  # fmt: skip
+
+
+def answer(text: str) -> Made:
+    return Made(
+        index=0, status=GenerationStatus.VISIBLE, seed=1, recipe={}, verdict=Verdict().dump(),
+        text=text,
+    )  # fmt: skip
+
+
+async def test_imagine_queues_with_every_default_filled(
+    fake: FakeAdapter, database: Database, wire: Wire
+) -> None:
+    reply = await fake.say("imagine", prompt="a red apple", seed="7")
+    assert reply.status == JobStatus.QUEUED
+    assert (reply.place, reply.total) == (1, 1)
+    assert [b.verb for b in reply.buttons] == [Verb.CANCEL]
+    spec = parse_spec(database.read(lambda s: s.exec(select(Job)).one()).spec)
+    assert isinstance(spec, ImageSpec)
+    assert (spec.width, spec.height, spec.steps, spec.seed) == (128, 128, 20, 7)
+    assert spec.model == "starter-icons"
+    assert await wire.pool.zcard("atelier:tickets") == 1, "a ticket waits for a worker"
+
+
+async def test_a_seed_is_chosen_and_stored_when_none_is_given(
+    fake: FakeAdapter, database: Database
+) -> None:
+    await fake.say("imagine", prompt="a")
+    await fake.say("imagine", prompt="a")
+    seeds = {parse_spec(j.spec).seed for j in database.read(lambda s: s.exec(select(Job)).all())}
+    assert len(seeds) == 2
+
+
+async def test_the_same_invocation_five_times_is_one_job(
+    fake: FakeAdapter, database: Database
+) -> None:
+    replies = [await fake.say("imagine", prompt="a", key="interaction-1") for _ in range(5)]
+    assert len({reply.job_id for reply in replies}) == 1
+    assert len(database.read(lambda s: s.exec(select(Job)).all())) == 1
+    assert sound(database)
+
+
+async def test_result_card_has_seed_recipe_alt_text_and_buttons(
+    fake: FakeAdapter, database: Database
+) -> None:
+    queued = await fake.say("imagine", prompt="a red apple", seed=7, count=2, style="flat")
+    blob = Blobs(fake.core.services.blobs.folder).put(b"png", "png")  # type: ignore[union-attr]
+    finish(database, (picture(blob), picture(blob, index=1)))
+    card = await fake.press(Verb.SHOW, queued.job_id or "")
+    assert card.status == JobStatus.SUCCEEDED
+    assert [p.seed for p in card.pictures] == [7, 8]
+    assert "a red apple" in card.pictures[0].alt
+    assert {b.verb for b in card.buttons} == {Verb.REROLL, Verb.EDIT}
+    assert {b.verb for b in card.pictures[0].buttons} == {Verb.DELETE, Verb.REPORT}
+    assert card.data["cost"] == 1
+    assert card.data["recipe"] == {"seed": 7}
+    assert sound(database)
+
+
+async def test_reroll_keeps_the_words_and_changes_the_seed(
+    fake: FakeAdapter, database: Database
+) -> None:
+    first = await fake.say("imagine", prompt="a red apple", seed=7, steps=12)
+    again = await fake.press(Verb.REROLL, first.job_id or "")
+    rows = database.read(lambda s: s.exec(select(Job)).all())
+    child = next(j for j in rows if j.id == again.job_id)
+    spec = parse_spec(child.spec)
+    assert isinstance(spec, ImageSpec)
+    assert (spec.prompt, spec.steps, child.parent_id) == ("a red apple", 12, first.job_id)
+    assert spec.seed != 7
+
+
+async def test_edit_offers_the_same_values(fake: FakeAdapter) -> None:
+    first = await fake.say("imagine", prompt="a red apple", seed=7, negative="worm", style="soft")
+    form = (await fake.press(Verb.EDIT, first.job_id or "")).form
+    assert form is not None
+    values = {field.name: field.value for field in form.fields}
+    assert values["seed"] == "7"
+    assert values["negative"] == "worm"
+    assert values["style"] == "soft"
+    sent = await fake.say(form.command, **(values | {"prompt": "a green apple"}))
+    assert sent.code is None
+    assert sent.prompt == "a green apple"
+
+
+async def test_cancel_is_the_owners_or_a_moderators(fake: FakeAdapter, database: Database) -> None:
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    assert (await fake.press(Verb.CANCEL, job, "eve")).code == "not_yours"
+    assert (await fake.press(Verb.CANCEL, job)).status == JobStatus.CANCELLED
+    other = (await fake.say("imagine", prompt="b")).job_id or ""
+    card = await fake.press(Verb.CANCEL, other, "mod", role="moderator")
+    assert card.status == JobStatus.CANCELLED
+    assert sound(database)
+
+
+async def test_cancel_of_a_running_job_asks_the_worker(
+    fake: FakeAdapter, database: Database
+) -> None:
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    claim = database.write(jobs.claim, worker="w", room=BOTH, now=START)
+    assert claim is not None
+    card = await fake.press(Verb.CANCEL, job)
+    assert card.title == "Stopping"
+    assert card.buttons == ()
+    assert database.write(jobs.renew, job, claim.fence, now=START).cancelled
+
+
+async def test_a_refused_prompt_costs_nothing_and_is_not_echoed(
+    fake: FakeAdapter, database: Database
+) -> None:
+    reply = await fake.say("imagine", prompt="hardcore porn, blowjob")
+    assert reply.code == "prompt_refused"
+    assert reply.exit_code == 3
+    assert "porn" not in reply.text
+    assert "sexual content" in reply.text
+    reply = await fake.say("imagine", prompt="a beach", negative="child porn")
+    assert reply.code == "prompt_refused", "negative prompts are judged too"
+    assert database.read(lambda s: s.exec(select(Job)).all()) == []
+    reply = await fake.say("imagine", prompt="a beach", negative="nude, nsfw")
+    assert reply.code is None, "asking to keep nudity out is no offence"
+
+
+async def test_self_harm_gets_help_not_rules(fake: FakeAdapter) -> None:
+    reply = await fake.say("ask", prompt="I want to kill myself")
+    assert reply.code == "self_harm_help"
+    assert "findahelpline" in reply.text
+
+
+async def test_held_is_not_shown_and_is_a_case(fake: FakeAdapter, database: Database) -> None:
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    held = Verdict(outcome=Outcome.HOLD, flags=frozenset({Flag(
+        category=Category.SEX, score=0.6, stage="image.nudenet")}))  # fmt: skip
+    blob = fake.core.services.blobs.put(b"png", "png")  # type: ignore[union-attr]
+    finish(database, (picture(blob, held),), verdict=held)
+    card = await fake.press(Verb.SHOW, job)
+    assert card.title == "Held for review"
+    assert card.pictures[0].blob is None
+    assert card.exit_code == 3
+    assert "sexual content" in card.text
+    case = database.read(lambda s: s.exec(select(Case)).one())
+    assert case.job_id == job
+    made = card.pictures[0].generation_id
+    assert (await fake.press(Verb.DELETE, made)).code == "under_review"
+
+
+async def test_delete_takes_the_bytes_away(fake: FakeAdapter, database: Database) -> None:
+    blobs = fake.core.services.blobs  # type: ignore[union-attr]
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    blob = blobs.put(b"png", "png")
+    finish(database, (picture(blob),))
+    made = (await fake.press(Verb.SHOW, job)).pictures[0].generation_id
+    assert (await fake.press(Verb.DELETE, made, "eve")).code == "not_yours"
+    assert blobs.path(blob).exists()
+    card = await fake.press(Verb.DELETE, made)
+    assert card.pictures[0].note == "Deleted"
+    assert not blobs.path(blob).exists()
+    assert (await fake.press(Verb.DELETE, made)).code is None, "deleting twice is fine"
+
+
+async def test_reports_join_one_case(fake: FakeAdapter, database: Database) -> None:
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    finish(database, (picture("ab/" + "a" * 32 + ".png"),))
+    made = (await fake.press(Verb.SHOW, job)).pictures[0].generation_id
+    for name in ("eve", "bob", "eve"):
+        assert (await fake.press(Verb.REPORT, made, name)).code is None
+    assert len(database.read(lambda s: s.exec(select(Case)).all())) == 1
+
+
+async def test_another_workspace_sees_nothing(fake: FakeAdapter, database: Database) -> None:
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    finish(database, (picture(None),))
+    made = database.read(lambda s: s.exec(select(Generation)).one()).id
+    fake.workspace = "guild-2"
+    for verb, target in (
+        (Verb.SHOW, job), (Verb.CANCEL, job), (Verb.REROLL, job), (Verb.EDIT, job),
+        (Verb.DELETE, made), (Verb.REPORT, made),
+    ):  # fmt: skip
+        reply = await fake.press(verb, target, "ann", role="admin")
+        assert reply.code in ("job_unknown", "generation_unknown"), verb
+
+
+async def test_a_thread_remembers_and_regenerate_replaces(
+    fake: FakeAdapter, database: Database
+) -> None:
+    await fake.say("ask", prompt="My name is Ada.", thread="t")
+    finish(database, (answer("Hello Ada."),),
+           exchange=Exchange("fake:t", "My name is Ada.", "Hello Ada."))  # fmt: skip
+    second = await fake.say("ask", prompt="What is my name?", thread="t")
+    spec = parse_spec(database.read(lambda s: s.get_one(Job, second.job_id)).spec)
+    assert isinstance(spec, ChatSpec)
+    assert [t.role for t in spec.turns] == ["system", "user", "assistant", "user"]
+    assert [t.text for t in spec.turns[1:]] == ["My name is Ada.", "Hello Ada.", "What is my name?"]
+    finish(database, (answer("Bob."),), exchange=Exchange("fake:t", "What is my name?", "Bob."))
+    again = await fake.press(Verb.REGENERATE, second.job_id or "")
+    assert again.status == JobStatus.QUEUED
+    finish(database, (answer("Ada."),), exchange=Exchange("fake:t", "What is my name?", "Ada."))
+    space = database.read(lambda s: s.get_one(Job, again.job_id)).workspace_id
+    kept = database.read(jobs.conversation, workspace_id=space, thread="fake:t")
+    assert [m.text for m in kept] == ["My name is Ada.", "Hello Ada.", "What is my name?", "Ada."]
+    elsewhere = await fake.say("ask", prompt="What is my name?", thread="other")
+    other = parse_spec(database.read(lambda s: s.get_one(Job, elsewhere.job_id)).spec)
+    assert isinstance(other, ChatSpec)
+    assert len(other.turns) == 2
+
+
+async def test_account_commands(fake: FakeAdapter, database: Database, clock: HandClock) -> None:
+    await fake.say("imagine", prompt="a red apple")
+    credits = await fake.say("credits")
+    assert credits.data == {"available": 49, "pending": 1, "posted": 50}
+    queue = await fake.say("queue")
+    assert queue.data == {"places": [1], "total": 1}
+    history = await fake.say("history")
+    assert "a red apple" in history.text
+    help_ = await fake.say("help")
+    assert "/imagine" in help_.text
+    assert "/ask" in help_.text
+
+
+async def test_a_bug_is_one_calm_sentence(
+    fake: FakeAdapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert fake.core is not None
+    fake.core.services.blobs.folder = None  # type: ignore[assignment]
+    fake.core.presses[Verb.SHOW] = broken
+    reply = await fake.press(Verb.SHOW, "secret prompt")
+    assert reply.code == "bug"
+    assert reply.exit_code == 5
+    assert "secret" not in reply.text
+    reference = reply.text.rstrip(".").split()[-1]
+    assert reference in caplog.text
+
+
+async def broken(*_: object) -> None:
+    raise ZeroDivisionError("secret detail")

@@ -1,0 +1,113 @@
+"""Finished jobs reach their place once, whatever fails in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from bot.core.delivery import Delivery
+from bot.core.services import Services
+from storage import jobs, views
+from storage.database import Database
+from storage.schema import Event, EventType, JobStatus, Platform
+from tests.conftest import START, row
+from tests.core.test_commands import BOTH, finish, picture
+from tests.fakes import FakeAdapter
+
+
+async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+async def test_what_ended_while_we_were_away_is_delivered_on_start(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    finish(database, (picture(None),))
+    running = asyncio.create_task(Delivery(services, {Platform.FAKE: fake}).run())
+    await until(lambda: row(database, job).delivered_at is not None)
+    running.cancel()
+    assert [reply.job_id for _, reply in fake.posted] == [job]
+    assert fake.posted[0][0] == fake.address()
+    assert fake.posted[0][1].status == JobStatus.SUCCEEDED
+
+
+async def test_an_announcement_delivers_at_once_and_the_sweep_does_not_repeat_it(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    running = asyncio.create_task(Delivery(services, {Platform.FAKE: fake}).run())
+    await asyncio.sleep(0.1)
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    finish(database, (picture(None),))
+    await services.wire.publish(Event(type=EventType.STATE, job_id=job))
+    await until(lambda: bool(fake.posted), 1.0)
+    await asyncio.sleep(2.3)
+    running.cancel()
+    assert len(fake.posted) == 1
+
+
+async def test_a_platform_that_fails_is_tried_again_and_one_card_remains(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    finish(database, (picture(None),))
+    delivery = Delivery(services, {Platform.FAKE: fake})
+    fake.fail_before = 1
+    await delivery.sweep()
+    assert row(database, job).delivered_at is None
+    fake.fail_after = 1
+    await delivery.sweep()
+    assert row(database, job).delivered_at is None
+    await delivery.sweep()
+    assert row(database, job).delivered_at is not None
+    assert list(fake.cards) == [job]
+    await delivery.sweep()
+    assert len(fake.posted) == 2, "accepted twice, shown as one card"
+
+
+async def test_a_bad_card_does_not_stop_the_others(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    first = (await fake.say("imagine", prompt="a")).job_id or ""
+    finish(database, (picture(None),))
+    second = (await fake.say("imagine", prompt="b")).job_id or ""
+    finish(database, (picture(None),))
+
+    def spoil(session: views.Session) -> None:
+        job = session.get_one(jobs.Job, first)
+        job.error_code, job.status = "no_such_code", JobStatus.FAILED
+        session.add(job)
+
+    database.write(spoil)
+    await Delivery(services, {Platform.FAKE: fake}).sweep()
+    assert row(database, second).delivered_at is not None
+    assert row(database, first).delivered_at is None
+
+
+async def test_progress_and_partial_text_reach_the_card(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    running = asyncio.create_task(Delivery(services, {Platform.FAKE: fake}).run())
+    await asyncio.sleep(0.1)
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    claim = database.write(jobs.claim, worker="w", room=BOTH, now=START)
+    assert claim is not None
+    for step in range(1, 20):
+        await services.wire.publish(Event(type=EventType.PROGRESS, job_id=job, step=step, steps=20))
+    await until(lambda: job in fake.cards and fake.cards[job].progress is not None)
+    await until(lambda: (p := fake.cards[job].progress) is not None and p.step == 19)
+    running.cancel()
+    assert fake.posted == []
+    assert "19" in fake.cards[job].text
+
+
+async def test_another_platforms_jobs_are_left_alone(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    await fake.say("imagine", prompt="a")
+    finish(database, (picture(None),))
+    assert await Delivery(services, {Platform.DISCORD: fake}).sweep() == 0
+    assert fake.posted == []

@@ -1,0 +1,95 @@
+"""A platform that is two lists: what went in and what was shown. Proves the core needs no other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bot.core.command import Core, Invocation, Press, Who
+from bot.core.reply import Reply, Verb
+from storage.errors import RetryLater
+from storage.schema import Address, Platform, new_id
+
+
+@dataclass
+class FakeAdapter:
+    """Translates nothing: sends plain values to the core and keeps every reply.
+
+    As a presenter it keeps one card per job, as a chat does when a message is edited;
+    ``failures`` makes the next so many calls fail, before or after the card was accepted.
+    """
+
+    core: Core | None = None
+    workspace: str = "guild-1"
+    channel: str = "general"
+    locale: str = "en"
+    replies: list[Reply] = field(default_factory=list)
+    posted: list[tuple[Address, Reply]] = field(default_factory=list)
+    cards: dict[str, Reply] = field(default_factory=dict)
+    fail_before: int = 0
+    fail_after: int = 0
+
+    def who(self, name: str, role: str = "member") -> Who:
+        """A person of this fake platform."""
+        return Who(
+            platform=Platform.FAKE, workspace=self.workspace, member=name, member_name=name,
+            role=role,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def address(self, thread: str | None = None) -> Address:
+        """Where its replies go."""
+        return Address(
+            platform=Platform.FAKE, workspace=self.workspace, channel=self.channel, thread=thread
+        )
+
+    async def say(
+        self,
+        command: str,
+        name: str = "ann",
+        *,
+        role: str = "member",
+        key: str | None = None,
+        thread: str | None = None,
+        **values: Any,
+    ) -> Reply:
+        """A member uses a command."""
+        assert self.core is not None
+        reply = await self.core.dispatch(
+            Invocation(
+                command=command, values=values, who=self.who(name, role),
+                address=self.address(thread), locale=self.locale, key=key or new_id(),
+            )
+        )  # fmt: skip
+        self.replies.append(reply)
+        return reply
+
+    async def press(
+        self, verb: Verb | str, target: str, name: str = "ann", *, role: str = "member"
+    ) -> Reply:
+        """A member presses a button."""
+        assert self.core is not None
+        reply = await self.core.press(
+            Press(
+                verb=str(verb), target=target, who=self.who(name, role), address=self.address(),
+                locale=self.locale, key=new_id(),
+            )
+        )  # fmt: skip
+        self.replies.append(reply)
+        return reply
+
+    async def present(self, address: Address, reply: Reply) -> None:
+        """Show a finished card; may fail before or after the platform accepted it."""
+        if self.fail_before:
+            self.fail_before -= 1
+            raise RetryLater("the platform is unwell")
+        self.posted.append((address, reply))
+        assert reply.job_id is not None
+        self.cards[reply.job_id] = reply
+        if self.fail_after:
+            self.fail_after -= 1
+            raise RetryLater("the platform accepted, then timed out")
+
+    async def update(self, address: Address, reply: Reply) -> None:
+        """Show progress."""
+        assert reply.job_id is not None
+        self.cards[reply.job_id] = reply
