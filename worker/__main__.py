@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from arq.connections import create_pool
 
-from moderation.build import output_pipeline
+from moderation.build_output import output_pipeline
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import OperatorError

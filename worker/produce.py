@@ -172,7 +172,10 @@ class PictureRun:
     async def _judge(self, image: Image.Image, surface: Surface) -> Verdict:
         image.load()
         content = Content(
-            surface=surface, image=image, context=(self._spec.prompt, self._spec.negative)
+            # Not the negative prompt: who asks to keep nudity out is not asking for it.
+            surface=surface,
+            image=image,
+            context=(self._spec.prompt,),
         )
         return await self._tools.gate.judge(content, self._policy)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from moderation.pipeline import Content, Surface
-from moderation.policy import Policy
+from moderation.policy import Policy, wants_help
 from storage import jobs, prices
 from storage.errors import Refused
 from storage.queue import flush_outbox
@@ -57,10 +57,10 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
         if text
     ]
     verdict = harshest(verdicts)
+    if wants_help(verdict):
+        raise Refused("self_harm_help")
     if verdict.outcome is Outcome.BLOCK:
         found = verdict.categories()
-        if Category.SELF in found:
-            raise Refused("self_harm_help")
         name = context.texts(f"category.{found[0] if found else Category.FAULT}")
         raise Refused("prompt_refused", category=name)
     return verdict
