@@ -1,0 +1,1 @@
+"""Tests, by room; helpers every room may use are in conftest.py."""

@@ -1,0 +1,1 @@
+"""Storage: the ledger, jobs, fairness, the wire, migrations."""
