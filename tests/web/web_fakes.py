@@ -34,6 +34,9 @@ from storage.errors import LimitReached, NotFound
 from storage.registry import load_registry
 from storage.schema import Address, ImageSpec, JobKind, JobStatus, Platform, new_id
 
+TOKEN = "a-token-for-tests"
+BASE = "http://127.0.0.1:8642"
+JSON = {"Accept": "application/json"}
 ADDRESS = Address(platform=Platform.LOCAL, workspace="local", channel="web")
 ANSWER = (
     "The capital of France is **Paris**.\n\n"

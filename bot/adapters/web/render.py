@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class Renderer:
         )
         self._jinja.filters["markdown"] = to_html
         self._jinja.filters["dict_prefix"] = _with_prefix
+        self._jinja.filters["plain"] = _plain
         self._jinja.globals.update(
             icon_of=lambda button: _ICONS[button.verb], Status=JobStatus, Kind=JobKind, Tone=Tone
         )
@@ -98,6 +100,7 @@ class Renderer:
             "wait_of": lambda at: self._wait(at, texts),
             "place_of": lambda reply: _place(reply, texts),
             "author_of": lambda reply: _author(reply, texts),
+            "choice_name": lambda choice: _choice(choice, texts),
             "busy": _busy,
             "percent": _percent,
             "facts_of": _facts,
@@ -132,6 +135,20 @@ def _place(reply: Reply, texts: Texts) -> str:
     if reply.total == 1:
         return texts("card.next")
     return texts("card.place_of", place=ordinal(reply.place, texts.locale), total=reply.total)
+
+
+def _choice(choice: str, texts: Texts) -> str:
+    """A choice as people read it: a style's name in their language, 128×128, "any" for none."""
+    if not choice:
+        return texts("panel.any")
+    if texts.has(key := f"choice.{choice}"):
+        return texts(key)
+    return re.sub(r"(?<=\d)x(?=\d)", "×", choice)
+
+
+def _plain(text: str) -> str:
+    """A text without the marks of Markdown, for an excerpt."""
+    return re.sub(r"[*`#>]+", "", text)
 
 
 def _author(reply: Reply, texts: Texts) -> str:

@@ -1,0 +1,52 @@
+"""The web front end over a scripted studio: in process for most tests, on a port for a browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from web_fakes import BASE, TOKEN, FakeStudio, make_core
+
+from bot.adapters.web.app import make_app
+from bot.adapters.web.live import WebPresenter
+
+
+@pytest.fixture
+def presenter() -> WebPresenter:
+    return WebPresenter()
+
+
+@pytest.fixture
+def studio(presenter: WebPresenter) -> FakeStudio:
+    return FakeStudio(presenter)
+
+
+@pytest.fixture
+def app(studio: FakeStudio, presenter: WebPresenter) -> Any:
+    return make_app(make_core(studio), presenter, token=TOKEN, reader=studio)
+
+
+@pytest.fixture
+async def stranger(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that has not used the link."""
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+        yield client
+
+
+@pytest.fixture
+async def page(stranger: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A client that came by the link, as a browser does."""
+    stranger.headers["Origin"] = BASE
+    answer = await stranger.get("/", params={"token": TOKEN})
+    assert answer.status_code == 303
+    return stranger
+
+
+@pytest.fixture
+async def program(stranger: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A client that holds the token, as a program does."""
+    stranger.headers["Authorization"] = f"Bearer {TOKEN}"
+    return stranger
