@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from storage.ledger import changed
 from storage.models import Job, Outbox
-from storage.schema import Millis
+from storage.schema import TERMINAL_STATUSES, Millis
 
 
 def unsent(session: Session, *, limit: int = 100) -> list[Outbox]:
@@ -37,6 +37,12 @@ def mark_sent(session: Session, ids: Sequence[str], *, now: Millis) -> None:
 def prune(session: Session, *, before: Millis) -> int:
     """Forget rows sent before a moment; returns how many."""
     return changed(session, delete(Outbox).where(col(Outbox.sent_at) < before))
+
+
+def awaits_delivery(session: Session, job_id: str) -> bool:
+    """Whether a job ended and its reply is not in place yet."""
+    job = session.get(Job, job_id)
+    return job is not None and job.delivered_at is None and job.status in TERMINAL_STATUSES
 
 
 def mark_delivered(session: Session, job_id: str, *, now: Millis) -> bool:

@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable
 from arq.connections import create_pool
 
 from moderation.build_output import output_pipeline
+from moderation.pipeline import Pipeline
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import OperatorError
 from storage.migrate import migrate
 from storage.queue import QUEUE, Wire, dump_json, load_json, redis_settings
-from storage.registry import load_registry
+from storage.registry import Registry, load_registry
 from storage.schema import JobKind
 from worker.engine.engine import Engine
 from worker.generate import Floor, Tools
@@ -37,7 +38,19 @@ def pick_device(wanted: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-async def serve(settings: WorkerSettings) -> None:
+def build_engine(settings: WorkerSettings, registry: Registry) -> Engine:
+    """The engine these settings ask for; nothing is loaded yet."""
+    return Engine(
+        registry, settings.models_dir, device=pick_device(settings.device),
+        max_images=settings.max_images, max_chats=settings.max_chats,
+    )  # fmt: skip
+
+
+async def serve(
+    settings: WorkerSettings,
+    make_engine: Callable[[WorkerSettings, Registry], Engine] = build_engine,
+    make_gate: Callable[[], Pipeline] = output_pipeline,
+) -> None:
     """Run until SIGTERM or SIGINT (or the parent is gone), then give back what is not done."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -47,16 +60,14 @@ async def serve(settings: WorkerSettings) -> None:
     await asyncio.to_thread(migrate, database)
     wire = await Wire.connect(settings.redis_url)
     registry = load_registry(settings.image_model, settings.chat_model)
-    engine = Engine(
-        registry, settings.models_dir, device=pick_device(settings.device),
-        max_images=settings.max_images, max_chats=settings.max_chats,
-    )  # fmt: skip
-    gate = output_pipeline()
+    engine = make_engine(settings, registry)
+    gate = make_gate()
     await asyncio.gather(gate.load(), engine.start())
     await engine.warm([registry.image_default, registry.chat_default])
     tools = Tools(
         database=database, wire=wire, blobs=Blobs(settings.blobs_dir), registry=registry,
-        engine=engine, gate=gate, worker=settings.worker_name,
+        engine=engine, gate=gate, worker=settings.worker_name, lease_ms=settings.lease_ms,
+        renew_s=settings.lease_ms * 0.3 / 1000,
     )  # fmt: skip
     floor = Floor(tools)
     tasks = [

@@ -7,6 +7,7 @@ import socket
 
 from pydantic import Field
 
+from storage.jobs import LEASE_MS
 from storage.settings import StorageSettings
 
 
@@ -22,6 +23,8 @@ class WorkerSettings(StorageSettings):
     """How long a graceful stop waits for running jobs before it gives them back."""
     parent_pid: int = 0
     """When set, the worker stops once this process is no longer its parent."""
+    lease_ms: int = Field(default=LEASE_MS, ge=500)
+    """How long a claim lasts without renewal; renewed at three tenths of it."""
     log_level: str = "INFO"
 
     @property

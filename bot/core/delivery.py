@@ -86,10 +86,10 @@ class Delivery:
             reply = await job_reply(
                 self._services, job_id, place.locale, workspace_id=place.workspace_id
             )
-            if reply.status in TERMINAL_STATUSES:
-                await self.deliver(job_id, place)
-            else:
-                await self._presenters[place.address.platform].update(place.address, reply)
+            if reply.status in TERMINAL_STATUSES and await self.deliver(job_id, place):
+                return
+            # Still running, or in place already and changed since (deleted, say).
+            await self._presenters[place.address.platform].update(place.address, reply)
         except (RetryLater, NotFound):
             log.debug("update of %s dropped", job_id)
         except AtelierError:
@@ -128,15 +128,17 @@ class Delivery:
                 log.exception("bug while delivering %s", job.id)
         return len(waiting)
 
-    async def deliver(self, job_id: str, place: _Place) -> None:
-        """Show a finished job's card, then note that it is in place.
+    async def deliver(self, job_id: str, place: _Place) -> bool:
+        """Show a finished job's card, then note that it is in place; False when it was before.
 
         A crash in between shows it again, which replaces the card.
         """
         if job_id in self._busy:
-            return
+            return True
         self._busy.add(job_id)
         try:
+            if not await self._services.database.look(outbox.awaits_delivery, job_id):
+                return False
             reply = await job_reply(
                 self._services, job_id, place.locale, workspace_id=place.workspace_id
             )
@@ -145,5 +147,6 @@ class Delivery:
                 outbox.mark_delivered, job_id, now=self._services.clock()
             )
             self._places.pop(job_id, None)
+            return True
         finally:
             self._busy.discard(job_id)
