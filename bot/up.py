@@ -134,7 +134,7 @@ async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = Tru
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.enter_context(_signals(stop))
-        stack.callback(_hold(home).release)
+        stack.callback((await _hold(home, say, stop)).release)
         await asyncio.to_thread(migrated, settings)
         broker = Broker(settings)
         stack.push_async_callback(broker.stop)
@@ -171,14 +171,14 @@ async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = Tru
             asyncio.create_task(broker.keep(say), name="valkey"),
         ]
         stack.push_async_callback(_end, tasks[1:])
+        await _until(server.answers, tasks[0])
+        opened(page.link)
         if worker:
             making = asyncio.create_task(
                 _work(settings, services.registry, broker.url, say, stop), name="worker"
             )
             tasks.append(making)
             stack.push_async_callback(_end_worker, making, stop)
-        await _until(server.answers, tasks[0])
-        opened(page.link)
 
         waiting = asyncio.create_task(stop.wait())
         # Without a Valkey of our own, its keeper ends at once: that is no failure.
@@ -199,21 +199,30 @@ async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = Tru
         raise OperatorError("a part of the studio failed", "read log/bot.log in the state folder")
 
 
-def _hold(home: Path) -> StateLock:
+async def _hold(home: Path, say: Say, stop: asyncio.Event) -> StateLock:
+    """The state folder for us alone. A single command that has it is waited for.
+
+    Raises ``AlreadyRunning`` with the address when a studio has it.
+    """
     lock = StateLock(home)
-    if lock.acquire():
-        return lock
-    other = read_instance(home)
-    if other is not None and other.web_url:
-        token = web_token(home)
-        raise AlreadyRunning(
-            f"a studio is already running at {other.web_url}/?token={token}",
-            "use that one, or set ATELIER_HOME to another folder for a second studio",
-        )
-    raise AlreadyRunning(
-        "another atelier command is using this state folder",
-        "wait until it is done, or set ATELIER_HOME to another folder",
-    )
+    said = False
+    while not lock.acquire():
+        other = read_instance(home)
+        if other is not None and other.web_url:
+            raise AlreadyRunning(
+                f"a studio is already running at {other.web_url}/?token={web_token(home)}",
+                "use that one, or set ATELIER_HOME to another folder for a second studio",
+            )
+        if stop.is_set():
+            raise AlreadyRunning(
+                "another atelier command is using this state folder", "wait until it is done"
+            )
+        if not said:
+            say("Waiting for another atelier command to finish…")
+            said = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.3)
+    return lock
 
 
 def _token(settings: BotSettings) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from bot.cli.files import BadOut, check_out, save_pictures
 from bot.cli.follow import MESSAGES, Ended, Follower
 from bot.cli.screen import Screen, make_screen
-from bot.cli.studio import GaveUp, Patience, Studio, log_to, open_studio
+from bot.cli.studio import GaveUp, Patience, Studio, logging_to, open_studio
 from bot.core.command import Invocation, Who
 from bot.core.reply import Reply
 from bot.instance import make_home
@@ -51,10 +51,12 @@ def run(
             check_out(out)
         settings = load_settings()
         make_home(settings.home)
-        log_to(settings.home, settings.log_level, "cli.log")
         typed: dict[str, Any] = dict(values)
         typed["prompt"] = sys.stdin.buffer.read() if prompt == "-" else prompt
-        ending = asyncio.run(_make(command, typed, settings, screen, timeout=timeout, json=json))
+        with logging_to(settings.home, settings.log_level, "cli.log"):
+            ending = asyncio.run(
+                _make(command, typed, settings, screen, timeout=timeout, json=json)
+            )
         files = save_pictures(settings, ending, out)
         return _tell(ending, files, screen, json=json)
     except BadOut as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -16,18 +16,28 @@ from rich.console import Console
 
 from bot.cli.screen import Screen
 from bot.core.command import Core
-from bot.instance import StateLock, make_home, read_instance, remove_instance, write_instance
+from bot.instance import (
+    Instance,
+    StateLock,
+    make_home,
+    read_instance,
+    remove_instance,
+    write_instance,
+)
 from bot.parts import Broker, Worker, WorkerLog, missing_starters, prepare_models, worker_env
 from bot.root import build_core, build_services, close_services
 from bot.settings import BotSettings, load_settings
 from storage.clock import now_ms
 from storage.errors import OperatorError
 from storage.queue import QUEUE
+from storage.registry import Registry
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.3
 _UNREACHABLE_S = 6.0
+_COME_BACK_S = 15.0
+"""How long a stopped studio may take to come back (a restart) before a command stands in."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +54,26 @@ class Studio:
     """Whether the parts are ours and end with this command."""
 
 
-def log_to(home: Path, level: str, name: str) -> None:
+@contextmanager
+def logging_to(home: Path, level: str, name: str) -> Iterator[None]:
     """Everything our code logs goes to a rotated file in the state folder, not to the terminal."""
-    path = home / "log" / name
-    handler = RotatingFileHandler(path, maxBytes=5_000_000, backupCount=3, encoding="utf-8")
+    handler = RotatingFileHandler(
+        home / "log" / name, maxBytes=5_000_000, backupCount=3, encoding="utf-8"
+    )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    before = root.level
+    root.addHandler(handler)
     root.setLevel(level)
-    # These would write each Redis retry and each HTTP exchange at INFO.
+    # These would write each migration, HTTP exchange and slow callback.
     for noisy in ("alembic", "httpx", "httpcore", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+        handler.close()
 
 
 class GaveUp(Exception):
@@ -98,9 +117,7 @@ async def open_studio(
         while True:
             instance = read_instance(settings.home)
             if instance is not None and instance.web_url:
-                attached = settings.model_copy(update={"database_url": instance.database_url})
-                core = await _attach(stack, attached, instance.redis_url)
-                yield Studio(core, _nothing, own=False)
+                yield await _attach(stack, settings, instance, screen)
                 return
             if lock.acquire():
                 break
@@ -111,24 +128,75 @@ async def open_studio(
         yield await _embed(stack, settings, screen)
 
 
-async def _nothing() -> None:
-    """A running studio has its worker."""
-
-
-async def _attach(stack: AsyncExitStack, settings: BotSettings, redis_url: str) -> Core:
+async def _attach(
+    stack: AsyncExitStack, settings: BotSettings, instance: Instance, screen: Screen
+) -> Studio:
     """A core on a running studio's database and Redis; it may be just starting or restarting."""
+    settings = settings.model_copy(update={"database_url": instance.database_url})
     loop = asyncio.get_running_loop()
     until = loop.time() + _UNREACHABLE_S
     while True:
         try:
-            services = await build_services(settings, redis_url)
+            services = await build_services(settings, instance.redis_url)
             break
         except OperatorError:
             if loop.time() > until:
                 raise
             await asyncio.sleep(_LOOK_S)
     stack.push_async_callback(close_services, services)
-    return build_core(services)
+    core = build_core(services)
+
+    async def begin() -> asyncio.Task[None] | None:
+        task = asyncio.create_task(_stand_in(settings, core, screen))
+        stack.push_async_callback(_end, task)
+        return task
+
+    return Studio(core, begin, own=False)
+
+
+async def _stand_in(settings: BotSettings, core: Core, screen: Screen) -> None:
+    """If the running studio stops and does not come back, a worker of our own does the job."""
+    loop = asyncio.get_running_loop()
+    lock = StateLock(settings.home)
+    seen = loop.time()
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if read_instance(settings.home) is not None:
+            seen = loop.time()
+            continue
+        screen.waiting("The studio stopped; waiting for it to come back")
+        if loop.time() > seen + _COME_BACK_S and lock.acquire():
+            break
+    screen.note("The studio did not come back: this command goes on without it")
+    async with AsyncExitStack() as stack:
+        stack.callback(lock.release)
+        broker = Broker(settings)
+        stack.push_async_callback(broker.stop)
+        url = await broker.start()
+        await (await _hire(stack, settings, core.services.registry, url, screen))
+
+
+async def _hire(
+    stack: AsyncExitStack, settings: BotSettings, registry: Registry, url: str, screen: Screen
+) -> asyncio.Task[None]:
+    """Models in place and a worker of our own, for as long as the stack; the task that keeps it."""
+    worker_log = WorkerLog(settings.home / "log" / "worker.log")
+    stack.callback(worker_log.close)
+    env = worker_env(settings, url)
+    if missing_starters(registry, settings.models_dir):
+        screen.note("Putting the starter models in place (first time only)")
+        if not await prepare_models(env, worker_log, screen.waiting):
+            screen.note("That did not work: see log/worker.log in the state folder")
+    worker = Worker(env, worker_log, screen.note, tries=3)
+    running = asyncio.create_task(worker.run())
+    stack.push_async_callback(worker.stop, running)
+    screen.waiting("Loading the models")
+    return running
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _embed(stack: AsyncExitStack, settings: BotSettings, screen: Screen) -> Studio:
@@ -152,18 +220,7 @@ async def _embed(stack: AsyncExitStack, settings: BotSettings, screen: Screen) -
     async def begin() -> asyncio.Task[None] | None:
         if settings.redis_url and await services.wire.pool.exists(f"{QUEUE}:health-check"):
             return None  # workers run elsewhere and listen on this Redis
-        worker_log = WorkerLog(settings.home / "log" / "worker.log")
-        stack.callback(worker_log.close)
-        env = worker_env(settings, url)
-        if missing_starters(services.registry, settings.models_dir):
-            screen.note("Putting the starter models in place (first time only)")
-            if not await prepare_models(env, worker_log, screen.waiting):
-                screen.note("That did not work: see log/worker.log in the state folder")
-        worker = Worker(env, worker_log, screen.note, tries=3)
-        running = asyncio.create_task(worker.run())
-        stack.push_async_callback(worker.stop, running)
-        screen.waiting("Loading the models")
-        return running
+        return await _hire(stack, settings, services.registry, url, screen)
 
     return Studio(build_core(services), begin, own=True)
 
@@ -174,7 +231,6 @@ def run_up(*, port: int | None, host: str | None, worker: bool) -> int:
 
     settings = load_settings(web_port=port, web_host=host)
     make_home(settings.home)
-    log_to(settings.home, settings.log_level, "bot.log")
     console = Console()
 
     def say(text: str) -> None:
@@ -184,7 +240,8 @@ def run_up(*, port: int | None, host: str | None, worker: bool) -> int:
         banner(console, settings, link)
 
     try:
-        asyncio.run(up(settings, say, opened, worker=worker))
+        with logging_to(settings.home, settings.log_level, "bot.log"):
+            asyncio.run(up(settings, say, opened, worker=worker))
     except AlreadyRunning as error:
         Console(stderr=True).print(
             f"atelier: {error.problem}\n  cure: {error.cure}",

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bot.cli.make import OWNER
-from bot.cli.studio import log_to
+from bot.cli.studio import logging_to
 from bot.core.cards import facts
 from bot.instance import make_home, read_instance
 from bot.parts import is_present
@@ -35,7 +35,6 @@ def _print_json(data: dict[str, Any]) -> None:
 def _settings() -> BotSettings:
     settings = load_settings()
     make_home(settings.home)
-    log_to(settings.home, settings.log_level, "cli.log")
     instance = read_instance(settings.home)
     if instance is None:
         return settings
@@ -45,12 +44,13 @@ def _settings() -> BotSettings:
 def _with_database(settings: BotSettings, read: Callable[[Database], T]) -> T:
     from bot.up import migrated
 
-    migrated(settings)
-    database = Database(settings.database)
-    try:
-        return read(database)
-    finally:
-        database.close()
+    with logging_to(settings.home, settings.log_level, "cli.log"):
+        migrated(settings)
+        database = Database(settings.database)
+        try:
+            return read(database)
+        finally:
+            database.close()
 
 
 def _owner(database: Database, settings: BotSettings) -> Actor:
