@@ -70,7 +70,11 @@ class Renderer:
         self._jinja.filters["dict_prefix"] = _with_prefix
         self._jinja.filters["plain"] = _plain
         self._jinja.globals.update(
-            icon_of=lambda button: _ICONS[button.verb], Status=JobStatus, Kind=JobKind, Tone=Tone
+            scripts=_scripts(),
+            icon_of=lambda button: _ICONS[button.verb],
+            Status=JobStatus,
+            Kind=JobKind,
+            Tone=Tone,
         )
 
     def page(self, template: str, look: Look, **facts: Any) -> str:
@@ -174,6 +178,16 @@ def _facts(reply: Reply) -> list[tuple[str, str, bool]]:
 
 def _download(picture: Picture) -> str:
     return f"/blobs/{picture.blob}?download=1&seed={picture.seed}"
+
+
+def _scripts() -> list[str]:
+    """Every script of the page, to fetch at once instead of one import after the other."""
+    static = _HERE / "static"
+    return sorted(
+        path.relative_to(static).as_posix()
+        for folder in ("js", "vendor")
+        for path in (static / folder).glob("*.js")
+    )
 
 
 def _with_prefix(words: dict[str, str], prefix: str) -> dict[str, str]:

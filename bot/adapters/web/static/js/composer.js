@@ -141,27 +141,43 @@ function grow() {
   line.style.height = `${line.scrollHeight}px`;
 }
 
-/** @param {SubmitEvent} event */
+/**
+ * Send the line. It leaves the box at once, so that the next one can be typed, and comes back when
+ * the answer is no; the same key then makes sending it again the same invocation.
+ * @param {SubmitEvent} event
+ */
 async function send(event) {
   event.preventDefault();
-  const text = line.value;
-  if (!text.trim() || form.getAttribute("aria-busy") === "true") return;
-  close();
-  form.setAttribute("aria-busy", "true");
+  const [text, sent] = [line.value, key];
+  if (!text.trim()) return;
+  remember(text);
+  set("");
+  sessionStorage.setItem(DRAFT, text);
   said.replaceChildren();
   try {
-    const answer = await post("/invoke", { line: text, key });
+    const answer = await post("/invoke", { line: text, key: sent });
     if (answer.ok) {
-      remember(text);
-      if (line.value === text) set("");
+      sessionStorage.setItem(DRAFT, line.value);
       receive(answer);
-    } else if (answer.toast) said.replaceChildren(build(answer.toast));
-    if (!answer.ok) line.focus();
+    } else {
+      if (answer.toast) said.replaceChildren(build(answer.toast));
+      restore(text, sent);
+    }
   } catch (error) {
     said.replaceChildren(unreachable(error));
-  } finally {
-    form.removeAttribute("aria-busy");
+    restore(text, sent);
   }
+}
+
+/**
+ * @param {string} text
+ * @param {string} sent
+ */
+function restore(text, sent) {
+  if (line.value) return; // something newer is being typed; the arrow up key has the older one
+  set(text);
+  key = sent;
+  line.focus();
 }
 
 /** @param {string} text */

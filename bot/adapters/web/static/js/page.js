@@ -1,12 +1,14 @@
 // @ts-check
 /** Where every page begins. */
 
-import "./cards.js";
+import { unreachable } from "./cards.js";
 import * as dialogs from "./dialogs.js";
 import { byId, toast } from "./dom.js";
-import { unreachable } from "./cards.js";
 import { get, html, post } from "./net.js";
-import { startControls } from "./panel.js";
+import { startComposer } from "./composer.js";
+import { startLive } from "./live.js";
+import { startControls, startPanel } from "./panel.js";
+import { startTimeline } from "./timeline.js";
 
 const THEMES = ["auto", "light", "dark"];
 const theme = byId("theme");
@@ -24,14 +26,12 @@ theme?.addEventListener("click", (/** @type {Event} */ event) => {
 startControls();
 
 if (byId("timeline")) {
-  const [timeline, composer, panel, live] = await Promise.all([
-    import("./timeline.js"), import("./composer.js"), import("./panel.js"), import("./live.js"),
-  ]);
-  timeline.startTimeline();
-  composer.startComposer();
-  panel.startPanel();
-  live.startLive();
+  startTimeline();
+  startComposer();
+  startPanel();
+  startLive();
 }
+document.documentElement.dataset.ready = "";
 
 document.addEventListener("click", async (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
