@@ -185,12 +185,19 @@ def finish(
         session,
         _owned(job_id, fence).values(
             status=status, finished_at=now, lease_until=None, run_ms=run_ms, cost=price,
-            verdict=dict(verdict) if verdict is not None else None,
             error_code=error_code, error_params=dict(error_params or {}),
         ),
     )  # fmt: skip
     if not ended:
         return False
+    if verdict is not None:
+        # Without one, what the gate found in the prompt stays.
+        session.execute(
+            update(Job)
+            .where(col(Job.id) == job_id)
+            .values(verdict=dict(verdict))
+            .execution_options(synchronize_session=False)
+        )
     job = session.get_one(Job, job_id, populate_existing=True)
     for item in made:
         session.add(

@@ -280,7 +280,10 @@ def test_the_gates_verdict_travels_with_the_claim(database: Database) -> None:
         outcome=Outcome.BLUR, flags=frozenset({Flag(category=Category.VIO, score=0.4, stage="t")})
     )
     submitted(database, actor(database), verdict=found)
-    assert claimed(database).verdict == found
+    got = claimed(database)
+    assert got.verdict == found
+    database.write(jobs.finish, got.job_id, got.fence, status=JobStatus.FAILED, now=START)
+    assert row(database, got.job_id).verdict == found.dump()
 
 
 def test_delivery_is_marked_once(database: Database) -> None:
