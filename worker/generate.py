@@ -14,7 +14,7 @@ from storage.blobs import Blobs
 from storage.clock import Clock, now_ms
 from storage.database import Database
 from storage.endings import Ending, end_job
-from storage.errors import RetryLater
+from storage.errors import AtelierError, RetryLater
 from storage.jobs import Claim
 from storage.queue import Wire, flush_outbox
 from storage.registry import Registry
@@ -107,7 +107,17 @@ class Floor:
             if claim is None:
                 break
             # Submitted before the next look, so that the engine's room counts it.
-            run = tools.engine.submit(claim.job_id, claim.spec)
+            try:
+                run = tools.engine.submit(claim.job_id, claim.spec)
+            except AtelierError:
+                # A model or style that was taken out of the registry after the job was queued.
+                log.exception("job %s cannot run here", claim.job_id)
+                ending = Ending(status=JobStatus.FAILED, error_code="model_unavailable")
+                await tools.database.run(
+                    end_job, claim.job_id, claim.fence, ending, now=tools.clock()
+                )
+                await flush_outbox(tools.database, tools.wire, now=tools.clock())
+                continue
             self._runs[claim.job_id] = run
             task = asyncio.create_task(self._work(claim, run), name=f"job {claim.job_id}")
             self._tasks.add(task)
@@ -174,7 +184,9 @@ class Floor:
         tools = self.tools
         try:
             async with asyncio.timeout(claim.deadline_ms / 1000):
-                return await produce(tools, claim, run)
+                ending = await produce(tools, claim, run)
+            stopped = ending.status is JobStatus.CANCELLED
+            return ending if keeper.cancelled or not stopped else None
         except TimeoutError:
             run.cancel()
             return failed("deadline", run)

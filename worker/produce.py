@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -30,7 +31,7 @@ from storage.schema import (
     new_id,
 )
 from storage.workspaces import settings_of
-from worker.engine.errors import BadPicture, ModelUnavailable, StepFailed
+from worker.engine.errors import BadPicture, Cancelled, ModelUnavailable, StepFailed
 from worker.engine.outputs import Answer, Picture, Progress, Text
 
 if TYPE_CHECKING:
@@ -238,13 +239,16 @@ class AnswerRun:
     async def collect(self) -> Ending:
         """Take every piece of the run and say what it came to."""
         end: Answer | None = None
-        async for output in self._run:
-            if isinstance(output, Text):
-                self._text += output.text
-                if not await self._release(final=False):
-                    break
-            elif isinstance(output, Answer):
-                end = output
+        try:
+            async for output in self._run:
+                if isinstance(output, Text):
+                    self._text += output.text
+                    if not await self._release(final=False):
+                        break
+                elif isinstance(output, Answer):
+                    end = output
+        except Cancelled:
+            return self._stopped()
         if end is not None:
             self._text = end.text
             await self._release(final=True)
@@ -252,8 +256,26 @@ class AnswerRun:
             self._run.cancel()
         return self._ending(end)
 
+    def _stopped(self) -> Ending:
+        """Stopped by the member: what was already released stays, and costs nothing."""
+        text = self._text[: self._released].rstrip()
+        stopped = Ending(
+            status=JobStatus.CANCELLED, verdict=self._verdict, engine_ms=self._run.busy_ms
+        )
+        if not text or not self._verdict.allowed:
+            return stopped
+        made = Made(
+            index=0, status=GenerationStatus.VISIBLE, seed=self._spec.seed, recipe={},
+            verdict=self._verdict.dump(), text=text,
+        )  # fmt: skip
+        exchange = Exchange(self._spec.thread, self._spec.prompt, text)
+        return replace(stopped, made=(made,), exchange=exchange)
+
     async def _release(self, *, final: bool) -> bool:
-        """Judge and publish what is complete; False when the answer must stop here."""
+        """Judge and publish what is complete; False when the answer must stop here.
+
+        What is held is still written to its end, unseen, so that a moderator reads all of it.
+        """
         upto = len(self._text) if final else self._complete()
         if upto <= self._released and not final:
             return True
@@ -272,7 +294,7 @@ class AnswerRun:
                 text=part if shown else "",
             )
         )  # fmt: skip
-        return shown
+        return self._verdict.outcome is not Outcome.BLOCK
 
     def _complete(self) -> int:
         """Length of the text up to the last finished sentence."""

@@ -116,6 +116,9 @@ def card(seen: JobView, texts: Texts, live: Event | None = None) -> Reply:
         return reply.model_copy(update=_running(seen, spec, texts, live))
     if status is JobStatus.SUCCEEDED:
         return reply.model_copy(update=_result(seen, spec, texts))
+    if status is JobStatus.CANCELLED and seen.generations and isinstance(spec, ChatSpec):
+        # A stopped answer keeps what was read already.
+        return reply.model_copy(update=_answer(seen, spec, texts))
     sentence = _why(code, job.error_params, texts) if code else texts(f"card.{status}")
     return reply.model_copy(update={"text": sentence, "buttons": _again(job.id, spec, texts)})
 
