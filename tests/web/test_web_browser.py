@@ -206,6 +206,14 @@ async def test_free_words_never_get_caught_by_the_list(visit: Any, site: Site) -
     assert (await site.asked(2)).prompt == "a s"
 
 
+async def test_a_whole_command_is_sent_at_once(visit: Any, site: Site) -> None:
+    page = await visit()
+    await page.keyboard.type("/credits")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#toasts")).to_contain_text("500")
+    await expect(page.locator("#line")).to_have_value("")
+
+
 async def test_a_picture_is_watched_being_made(visit: Any, site: Site) -> None:
     page = await visit()
     await say(page, "/imagine a red apple seed:7", site)

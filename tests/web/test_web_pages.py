@@ -209,3 +209,13 @@ async def test_the_panel_comes_from_the_catalog(page: httpx.AsyncClient) -> None
         assert f'name="v.{name}"' in html
     assert 'type="range" min="1" max="100"' in html
     assert "a red apple" in html
+
+
+def test_an_answer_being_written_shows_no_mark_without_words() -> None:
+    reply = Reply(
+        job_id="j", kind=JobKind.CHAT, status=JobStatus.RUNNING, streaming=True, text="1. one\n2."
+    )
+    card = Renderer().card(reply, Look())
+    assert card.count("<li>") == 1
+    done = reply.model_copy(update={"streaming": False, "status": JobStatus.SUCCEEDED})
+    assert Renderer().card(done, Look()).count("<li>") == 2

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from bot.adapters.web.controls import form_controls
 from bot.adapters.web.markdown import to_html
@@ -104,6 +105,7 @@ class Renderer:
             "wait_of": lambda at: self._wait(at, texts),
             "place_of": lambda reply: _place(reply, texts),
             "author_of": lambda reply: _author(reply, texts),
+            "answer_of": _answer,
             "choice_name": lambda choice: _choice(choice, texts),
             "busy": _busy,
             "percent": _percent,
@@ -157,6 +159,14 @@ def _plain(text: str) -> str:
 
 def _author(reply: Reply, texts: Texts) -> str:
     return texts("card.you") if reply.author in ("", "You") else reply.author
+
+
+_BARE_MARK = re.compile(r"(^|\n)[ \t]*(?:\d{1,3}[.)]|[-*+])[ \t]*$")
+
+
+def _answer(reply: Reply) -> Markup:
+    """An answer as HTML; while it is written, without a list mark that has no words yet."""
+    return to_html(_BARE_MARK.sub("", reply.text) if reply.streaming else reply.text)
 
 
 def _busy(reply: Reply) -> bool:

@@ -21,7 +21,10 @@ export function receive(answer) {
     refreshBalance();
     return true;
   }
-  if (answer.toast) toast(build(answer.toast), answer.ok ? 9000 : 0);
+  if (answer.toast) {
+    const message = build(answer.toast);
+    toast(message, message.matches(".tone-good") ? 6000 : 0); // what there is to read, stays
+  }
   return false;
 }
 

@@ -60,7 +60,8 @@ function commands(typed, from, to, catalog) {
   const choices = found.map((one) => ({
     label: `/${one.name}`, help: one.help, hint: "", insert: `/${one.name} `,
   }));
-  return { from, to, choices, eager: true, about: "" };
+  const whole = found.find((one) => one.name === typed && one.options.length === 0); // just send it
+  return { from, to, choices, eager: !whole, about: "" };
 }
 
 /**
