@@ -237,16 +237,24 @@ class Worker:
     """One worker process, started again with growing pauses whenever it dies."""
 
     def __init__(
-        self, env: dict[str, str], worker_log: WorkerLog, say: Say, *, tries: int | None = None
+        self,
+        env: dict[str, str],
+        worker_log: WorkerLog,
+        say: Say,
+        *,
+        greeting: str = "",
+        tries: int | None = None,
     ) -> None:
-        """``tries``: failed starts in a row after which to give up; None never does."""
-        self.ready = asyncio.Event()
-        self.gone = asyncio.Event()
+        """``greeting`` is said each time it is ready to work.
+
+        ``tries``: failed starts in a row after which to give up; None never does.
+        """
         self.starts = 0
         self.pid: int | None = None
         self._env = env
         self._log = worker_log
         self._say = say
+        self._greeting = greeting
         self._tries = tries
         self._was_ready = False
         self._stopping = asyncio.Event()
@@ -291,8 +299,6 @@ class Worker:
                 return await process.wait()
             finally:
                 self.pid = None
-                self.ready.clear()
-                self.gone.set()
                 # Something it started may hold the pipe open for ever; its last lines are here.
                 await asyncio.wait([reading], timeout=1.0)
                 reading.cancel()
@@ -300,8 +306,10 @@ class Worker:
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         async for line in _lines(process.stdout):
             self._log.write(line)
-            if READY in line:
-                self.ready.set()
+            if READY in line and not self._was_ready:
+                self._was_ready = True
+                if self._greeting:
+                    self._say(self._greeting)
 
     async def stop(self, running: asyncio.Task[None], grace_s: float = GRACE_S) -> None:
         """Ask it to give its jobs back and go; kill it when it has not gone in time."""

@@ -262,11 +262,10 @@ async def _work(
                 return
             if not preparing.result():
                 say("The models could not be put in place: see log/worker.log. Going on.")
-        worker = Worker(env, worker_log, say)
+        say("Loading the models…")
+        worker = Worker(env, worker_log, say, greeting="Ready: ask for a picture or an answer.")
         running = asyncio.create_task(worker.run())
-        greeting = asyncio.create_task(_greet(worker, say))
         await _until(stop, running)
-        greeting.cancel()
         await worker.stop(running)
     finally:
         worker_log.close()
@@ -277,14 +276,6 @@ async def _until(stop: asyncio.Event, task: asyncio.Task[Any]) -> None:
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait([waiting, task], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-
-
-async def _greet(worker: Worker, say: Say) -> None:
-    say("Loading the models…")
-    while True:
-        await worker.ready.wait()
-        say("Ready: ask for a picture or an answer.")
-        await worker.gone.wait()
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:
