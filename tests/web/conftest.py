@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from web_fakes import BASE, TOKEN, FakeStudio, make_core
 
 from bot.adapters.web.app import make_app
 from bot.adapters.web.live import WebPresenter
+from tests.web.fakes import BASE, TOKEN, FakeStudio, make_core
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
-"""The page over a scripted studio: `python tests/web/demo.py [port]`, to look at and to try."""
+"""The page over a scripted studio: `python -m tests.web.demo [port]`, to look at and to try."""
 
 from __future__ import annotations
 
 import sys
 
 import uvicorn
-from web_fakes import FakeStudio, make_core
 
 from bot.adapters.web.app import make_app
 from bot.adapters.web.live import WebPresenter
+from tests.web.fakes import FakeStudio, make_core
 
 TOKEN = "demo"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from web_fakes import BASE, TOKEN
 
 from bot.adapters.web.access import cookie_name, host_name, session_of
+from tests.web.fakes import BASE, TOKEN
 
 HTML = {"Accept": "text/html"}
 EVERYTHING = [

@@ -15,12 +15,12 @@ import pytest
 import pytest_asyncio
 import uvicorn
 from playwright.async_api import Browser, Page, async_playwright, expect
-from web_fakes import TOKEN, FakeStudio, make_core
 
 from bot.adapters.web.app import make_app
 from bot.adapters.web.live import WebPresenter
 from bot.adapters.web.render import words_for
 from storage.schema import JobStatus
+from tests.web.fakes import TOKEN, FakeStudio, make_core
 
 pytestmark = [
     pytest.mark.browser,

@@ -6,13 +6,13 @@ import time
 
 import httpx
 import pytest
-from web_checks import Outline, imagine
-from web_fakes import JSON, FakeStudio
 
 from bot.adapters.web.markdown import to_html
 from bot.adapters.web.render import words_for
 from bot.core.reply import Picture, Tone
 from storage.schema import JobStatus
+from tests.web.checks import Outline, imagine
+from tests.web.fakes import JSON, FakeStudio
 
 HOSTILE = [
     "<script>window.hacked=1</script>",

@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
-from web_fakes import JSON, FakeStudio
 
 from bot.adapters.web.render import words_for
+from tests.web.fakes import JSON, FakeStudio
 
 BAD = [
     (b"command=imagine&v.prompt=%ff%fe", "text_not_utf8"),

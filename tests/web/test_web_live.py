@@ -6,11 +6,10 @@ import asyncio
 import json
 from typing import Any
 
-from web_fakes import ADDRESS
-
 from bot.adapters.web.live import CAPACITY, WebPresenter, events
 from bot.core.reply import Progress, Reply
 from storage.schema import JobStatus
+from tests.web.fakes import ADDRESS
 
 
 def reply(job: str, step: int = 0, status: JobStatus = JobStatus.RUNNING) -> Reply:

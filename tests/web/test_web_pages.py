@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from web_checks import imagine
-from web_fakes import JSON, FakeStudio
 
 from bot.adapters.web.render import Look, Renderer, words_for
 from bot.core.reply import Picture, Reply, Tone
 from storage.schema import JobKind, JobStatus
+from tests.web.checks import imagine
+from tests.web.fakes import JSON, FakeStudio
 
 
 async def test_a_picture_from_asked_to_made(page: httpx.AsyncClient, studio: FakeStudio) -> None:

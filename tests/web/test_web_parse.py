@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from web_fakes import FakeStudio, make_core
 
 from bot.adapters.web.live import WebPresenter
 from bot.adapters.web.parse import parse_line
 from bot.core.command import CommandInfo
+from tests.web.fakes import FakeStudio, make_core
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
-from web_checks import Outline
 
 from bot.adapters.web.desk import wanted_locale
 from bot.adapters.web.render import WORDS, Look, Renderer, ordinal, words_for
 from bot.core.reply import Reply
 from bot.core.texts import LOCALES
 from storage.schema import JobKind, JobStatus
+from tests.web.checks import Outline
 
 
 def _keys(table: dict[str, Any], prefix: str = "") -> set[str]:

@@ -20,7 +20,7 @@ from bot.adapters.web.pictures import make_pictures
 from bot.adapters.web.reader import CoreReader, Reader
 from bot.adapters.web.render import Renderer
 from bot.core.command import Core
-from storage.errors import RetryLater
+from storage.errors import NotFound, RetryLater
 
 _STATIC = Path(__file__).with_name("static")
 
@@ -63,6 +63,10 @@ def make_app(
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
         return PlainTextResponse("ok\n")
+
+    @app.exception_handler(NotFound)
+    async def missing(request: Request, error: Exception) -> Response:
+        return PlainTextResponse("not found\n", 404)
 
     @app.exception_handler(RetryLater)
     async def later(request: Request, error: Exception) -> Response:

@@ -79,6 +79,7 @@ class WebPresenter:
         self._boot = new_id()
         self._count = 0
         self._pages: set[Subscription] = set()
+        self._closed = False
 
     @property
     def cursor(self) -> str:
@@ -108,7 +109,7 @@ class WebPresenter:
 
         When that is not the newest one, the first change tells the page to read everything anew.
         """
-        page = Subscription()
+        page = Subscription(closed=self._closed)
         if seen != self.cursor:
             page.stale = self.cursor
             page._wake.set()
@@ -119,7 +120,8 @@ class WebPresenter:
             self._pages.discard(page)
 
     def close(self) -> None:
-        """End every stream, so that the server can stop at once."""
+        """End every stream, and every new one, so that the server can stop at once."""
+        self._closed = True
         for page in list(self._pages):
             page.close()
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from bot.core import cards
 from bot.core.command import Core, Who
 from bot.core.reply import Reply
+from storage.errors import NotFound
 from storage.schema import Platform
 
 OWNER = Who(
@@ -87,4 +88,7 @@ class CoreReader:
         workspace = await self._workspace_id()
         if not await cards.visible_blob(self.core.services, workspace, key):
             return None
-        return await asyncio.to_thread(self.core.services.blobs.get, key)
+        try:
+            return await asyncio.to_thread(self.core.services.blobs.get, key)
+        except NotFound:  # a preview that was thrown away between the two looks
+            return None

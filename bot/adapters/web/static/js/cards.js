@@ -28,10 +28,14 @@ export function receive(answer) {
   return false;
 }
 
-/** The credits in the header. */
+let asked = 0;
+
+/** The credits in the header; of two answers that overtake each other, the later question's. */
 export async function refreshBalance() {
+  const turn = ++asked;
   try {
-    byId("balance").innerHTML = await html("/balance");
+    const fresh = await html("/balance");
+    if (turn === asked) byId("balance").innerHTML = fresh;
   } catch {
     // the next card asks again
   }

@@ -154,6 +154,7 @@ async function send(event) {
   set("");
   sessionStorage.setItem(DRAFT, text);
   said.replaceChildren();
+  byId("toasts").replaceChildren();
   try {
     const answer = await post("/invoke", { line: text, key: sent });
     if (answer.ok) {

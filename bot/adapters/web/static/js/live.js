@@ -9,7 +9,7 @@ import { put, quietJobs, reread } from "./timeline.js";
 const link = byId("link");
 const TERMINAL = new Set(["succeeded", "failed", "rejected", "cancelled"]);
 const SHORTEST = 500;
-const LONGEST = 8000;
+const LONGEST = 4000;
 const LOOK = 4000;
 
 let cursor = document.body.dataset.cursor ?? "";

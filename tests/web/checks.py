@@ -5,7 +5,8 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import httpx
-from web_fakes import JSON
+
+from tests.web.fakes import JSON
 
 
 class Outline(HTMLParser):
