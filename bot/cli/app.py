@@ -59,10 +59,12 @@ def _options(
 def up(
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.  [8642]"),
+        typer.Option(
+            min=0, max=65535, help="Port of the page, else 8642 or the next free one; 0 takes any."
+        ),
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="Address the page listens on.  [127.0.0.1]")
+        str | None, typer.Option(help="Address the page listens on, else 127.0.0.1.")
     ] = None,
     no_worker: Annotated[
         bool, typer.Option("--no-worker", help="Run no worker here: workers run elsewhere.")
@@ -89,7 +91,7 @@ def imagine(
     model: Annotated[str | None, typer.Option(help="A model's name, see 'atelier models'.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="File (or folder) for the picture.  [atelier-<seed>.png]"),
+        typer.Option(help="File or folder for the picture, else atelier-SEED.png here."),
     ] = None,
     json: Json = False,
     timeout: Timeout = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -69,6 +70,11 @@ class Ended:
         return self.reply.text or self.reply.title
 
 
+def harmless(text: str) -> str:
+    """Without what could command a terminal: a model may write escape codes."""
+    return "".join(ch for ch in text if ch in "\n\t" or unicodedata.category(ch) != "Cc")
+
+
 class Follower:
     """Watches the job of one invocation. Use inside :meth:`listening`."""
 
@@ -122,7 +128,7 @@ class Follower:
         fresh = text[len(self._written) :]
         if fresh:
             self._screen.close()
-            self._answer_to.write(fresh)
+            self._answer_to.write(harmless(fresh))
             self._answer_to.flush()
             self._written = text
 

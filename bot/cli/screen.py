@@ -35,6 +35,8 @@ class TerminalScreen:
         self._progress = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=30),
             TextColumn("{task.fields[count]}"), console=console, transient=True,
+            # Answers go to the terminal as they are, not through rich.
+            redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         self._task: TaskID | None = None
 

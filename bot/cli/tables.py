@@ -86,14 +86,21 @@ def run_jobs(*, json: bool, limit: int) -> int:
     if not seen:
         sys.stdout.write('No jobs yet: atelier imagine "a red apple"\n')
         return 0
-    table = Table("made", "job", "kind", "status", "credits", "took", "prompt", box=None)
+    console = _console()
+    wide = console.width >= 100
+    table = Table(box=None)
+    for name in ("made", "job", "kind", "status", "cost", *(("took",) if wide else ())):
+        table.add_column(name, no_wrap=True)
+    table.add_column("prompt")
     for one in seen:
         job = one.job
         made = datetime.fromtimestamp(job.created_at / 1000).strftime("%m-%d %H:%M")
-        took = "" if job.run_ms is None else f"{job.run_ms / 1000:.1f} s"
+        took = ["" if job.run_ms is None else f"{job.run_ms / 1000:.1f} s"] if wide else []
         cost = "" if job.cost is None else str(job.cost)
-        table.add_row(made, job.id, str(job.kind), _word(one), cost, took, _plain(_prompt(one)))
-    _console().print(table)
+        # The prompt has what is left of the line; everything else must be whole to be of use.
+        prompt = _plain(_prompt(one), max(8, console.width - (80 if wide else 68)))
+        table.add_row(made, job.id, str(job.kind), _word(one), cost, *took, prompt)
+    console.print(table)
     return 0
 
 
