@@ -11,15 +11,26 @@ const TERMINAL = new Set(["succeeded", "failed", "rejected", "cancelled"]);
 const SHORTEST = 500;
 const LONGEST = 4000;
 const LOOK = 4000;
+const REST = 60000;
 
 let cursor = document.body.dataset.cursor ?? "";
 let wait = SHORTEST;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let worry;
 let closing = false;
+/** @type {EventSource | undefined} */
+let source;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let rest;
 
 function connect() {
-  const source = new EventSource(`/events?after=${encodeURIComponent(cursor)}`);
+  source?.close();
+  source = new EventSource(`/events?after=${encodeURIComponent(cursor)}`);
+  listen(source);
+}
+
+/** @param {EventSource} source */
+function listen(source) {
   source.addEventListener("open", () => {
     clearTimeout(worry);
     worry = undefined;
@@ -45,7 +56,7 @@ function connect() {
     if (closing) return;
     worry ??= setTimeout(() => (link.hidden = false), 1500);
     source.close();
-    setTimeout(connect, wait);
+    setTimeout(() => document.hidden || connect(), wait);
     if (wait === LONGEST) signedOut();
     wait = Math.min(wait * 2, LONGEST);
   });
@@ -72,8 +83,19 @@ async function look() {
   }
 }
 
+/**
+ * A page that nobody looks at lets go of its connection: a browser has only six for one server.
+ * It missed nothing when it is looked at again, because it then reads everything anew.
+ */
+function looked() {
+  clearTimeout(rest);
+  if (document.hidden) rest = setTimeout(() => source?.close(), REST);
+  else if (source?.readyState === EventSource.CLOSED) connect();
+}
+
 /** Start listening. */
 export function startLive() {
+  document.addEventListener("visibilitychange", looked);
   addEventListener("pagehide", () => (closing = true));
   addEventListener("pageshow", (event) => {
     if (event.persisted) location.reload();
