@@ -31,6 +31,9 @@ READY = "worker ready"
 GRACE_S = 12.0
 """How long a worker may take to give its jobs back before it is killed."""
 _LONG_LIFE_S = 60.0
+_TOKENS = frozenset(
+    f"ATELIER_{name}_TOKEN" for name in ("DISCORD", "SLACK_BOT", "SLACK_APP", "WEB")
+)
 _LINE_LIMIT = 1 << 20
 
 
@@ -119,9 +122,13 @@ class Broker:
 
 
 def worker_env(settings: BotSettings, redis_url: str) -> dict[str, str]:
-    """What a worker needs to know, and whom to follow when we are killed."""
+    """What a worker needs to know, and whom to follow when we are killed.
+
+    Never a platform token: a worker runs models and needs none.
+    """
+    kept = {k: v for k, v in os.environ.items() if k.upper() not in _TOKENS}
     return {
-        **os.environ,
+        **kept,
         "ATELIER_HOME": str(settings.home.resolve()),
         "ATELIER_DATABASE_URL": settings.database,
         "ATELIER_REDIS_URL": redis_url,

@@ -18,6 +18,7 @@ from storage.schema import (
     ImageSpec,
     JobKind,
     JobStatus,
+    Millis,
     Verdict,
     parse_spec,
 )
@@ -40,7 +41,7 @@ async def job_reply(services: Services, job_id: str, locale: str, *, workspace_i
     live = None
     if seen.job.status == JobStatus.RUNNING:
         live = await services.wire.live(job_id)
-    return card(seen, services.texts(locale), live)
+    return card(seen, services.texts(locale), live, now=services.clock())
 
 
 async def timeline(
@@ -66,7 +67,7 @@ async def timeline(
         live = None
         if item.job.status == JobStatus.RUNNING:
             live = await services.wire.live(item.job.id)
-        cards.append(card(item, texts, live))
+        cards.append(card(item, texts, live, now=services.clock()))
     return cards
 
 
@@ -82,8 +83,8 @@ async def visible_blob(services: Services, workspace_id: str, key: str) -> bool:
     return await services.database.look(views.visible_blob, workspace_id=workspace_id, key=key)
 
 
-def card(seen: JobView, texts: Texts, live: Event | None = None) -> Reply:
-    """Draw one job. Pure: the same row gives the same card."""
+def card(seen: JobView, texts: Texts, live: Event | None = None, *, now: Millis = 0) -> Reply:
+    """Draw one job. Pure: the same row, progress and moment give the same card."""
     job = seen.job
     status = JobStatus(job.status)
     spec = parse_spec(job.spec)
@@ -113,7 +114,7 @@ def card(seen: JobView, texts: Texts, live: Event | None = None) -> Reply:
             }
         )
     if status in (JobStatus.QUEUED, JobStatus.RUNNING):
-        return reply.model_copy(update=_running(seen, spec, texts, live))
+        return reply.model_copy(update=_running(seen, spec, texts, live, now))
     if status is JobStatus.SUCCEEDED:
         return reply.model_copy(update=_result(seen, spec, texts))
     if status is JobStatus.CANCELLED and seen.generations and isinstance(spec, ChatSpec):
@@ -152,6 +153,7 @@ def facts(seen: JobView) -> dict[str, object]:
     return {
         "job_id": job.id,
         "kind": str(job.kind),
+        "thread": job.spec.get("thread"),
         "status": str(job.status),
         "seed": first.seed if first else job.spec.get("seed"),
         "recipe": first.recipe if first else None,
@@ -183,13 +185,25 @@ def _again(job_id: str, spec: ImageSpec | ChatSpec, texts: Texts) -> tuple[Butto
     )
 
 
+def _eta(
+    seen: JobView, spec: ImageSpec | ChatSpec, live: Event | None, now: Millis
+) -> Millis | None:
+    """When a running job will probably be done: by its own pace once it has one."""
+    started = seen.job.started_at
+    if live is not None and live.step and started is not None and isinstance(spec, ImageSpec):
+        # Pictures of one job are stepped side by side, so the newest step speaks for all.
+        pace = (now - started) / live.step
+        return now + round(pace * (spec.steps - live.step))
+    return seen.place.eta_at if seen.place else None
+
+
 def _running(
-    seen: JobView, spec: ImageSpec | ChatSpec, texts: Texts, live: Event | None
+    seen: JobView, spec: ImageSpec | ChatSpec, texts: Texts, live: Event | None, now: Millis
 ) -> dict[str, object]:
     stopping = seen.job.cancel_requested_at is not None
     shown: dict[str, object] = {
         "buttons": () if stopping else (_cancel(seen.job.id, spec, texts),),
-        "eta_at": seen.place.eta_at if seen.place else None,
+        "eta_at": _eta(seen, spec, live, now),
         "title": texts("card.stopping") if stopping else texts("status.running"),
     }
     if isinstance(spec, ChatSpec):

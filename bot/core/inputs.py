@@ -135,7 +135,12 @@ def options_of(
         if source == "styles":
             choices = tuple(style.name for style in registry.styles_for(card.name))
         elif source == "models":
-            choices = tuple(n for n, c in registry.cards.items() if c.kind is JobKind.IMAGE)
+            # What is configured and what ships; any other may be typed if it is in place.
+            choices = tuple(
+                name
+                for name, c in registry.cards.items()
+                if c.kind is JobKind.IMAGE and (c.source == "starter" or name == card.name)
+            )
             default = card.name
         elif source == "sizes":
             choices = sizes_for(card.width, card.max_side)
