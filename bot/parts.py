@@ -19,7 +19,6 @@ from bot.instance import lives, stop_strays, valkeys_in
 from bot.settings import BotSettings
 from storage.embedded import EmbeddedValkey
 from storage.errors import OperatorError
-from storage.queue import Wire
 from storage.registry import ModelCard, Registry
 
 log = logging.getLogger(__name__)
@@ -53,14 +52,15 @@ class Broker:
             await asyncio.to_thread(self._start)
         return self.url
 
-    def _start(self, port: int | None = None) -> None:
+    def _start(self) -> None:
         if stop_strays(self.folder):
             log.warning("stopped a Valkey that a killed studio had left behind")
         # Ctrl-C reaches the whole terminal: ours must stop after the worker, not with it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            own = EmbeddedValkey(self.folder)
-            self.url = own.start(port)
+            # Started again, the same one keeps its port and password: everyone comes back.
+            own = self._own or EmbeddedValkey(self.folder)
+            self.url = own.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._own = own
@@ -96,22 +96,9 @@ class Broker:
                 continue
             say("Valkey stopped; starting it again.")
             try:
-                await self._again()
+                await asyncio.to_thread(self._start)
             except OperatorError as error:
                 log.error("%s", error)
-
-    async def _again(self) -> None:
-        url = self.url
-        password = url.split("//:", 1)[1].split("@", 1)[0]
-        port = int(url.rsplit(":", 1)[1].split("/", 1)[0])
-        await asyncio.to_thread(self._start, port)
-        wire = await Wire.connect(self.url)
-        try:
-            # Everyone connected knows the first password, so the new server takes it over.
-            await wire.pool.config_set("requirepass", password)
-        finally:
-            await wire.close()
-        self.url = url
 
     async def stop(self) -> None:
         """Stop ours; a configured one is left alone."""
