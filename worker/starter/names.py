@@ -49,25 +49,29 @@ _DROP = re.compile(
     r"identification-card|card-index-dividers|place-of-worship|name-badge|litter.*)$"
 )
 
-_PEOPLE = frozenset(
-    "anatomical-heart artist astronaut baby baby-angel bone boy brain bust-in-silhouette child "
-    "clapping-hands construction-worker cook crossed-fingers detective ear elf eye eyes fairy "
-    "farmer firefighter flexed-biceps folded-hands foot footprints genie girl guard handshake "
-    "heart-hands judge leg lungs mage man mechanic merman mermaid mouth mx-claus nail-polish ninja "
-    "nose old-man old-woman oncoming-fist pilot police-officer prince princess raised-fist "
-    "santa-claus mrs-claus scientist singer snowboarder speaking-head student superhero "
-    "supervillain teacher thumbs-down thumbs-up tongue tooth troll vampire victory-hand woman "
-    "waving-hand writing-hand zombie ok-hand raised-hand skier surfer technologist"
-    .split()
+
+_split = str.split
+_PEOPLE = _split(
+    """
+    anatomical-heart artist astronaut baby baby-angel bone boy brain bust-in-silhouette child
+    clapping-hands construction-worker cook crossed-fingers detective ear elf eye eyes fairy
+    farmer firefighter flexed-biceps folded-hands foot footprints genie girl guard handshake
+    heart-hands judge leg lungs mage man mechanic merman mermaid mouth mx-claus nail-polish
+    ninja nose old-man old-woman oncoming-fist pilot police-officer prince princess raised-fist
+    santa-claus mrs-claus scientist singer snowboarder speaking-head student superhero
+    supervillain teacher thumbs-down thumbs-up tongue tooth troll vampire victory-hand woman
+    waving-hand writing-hand zombie ok-hand raised-hand skier surfer technologist
+    """
 )
 
-_SYMBOLS = frozenset(
-    "atom-symbol biohazard check-mark cross-mark fleur-de-lis infinity latin-cross menorah "
-    "peace-symbol radioactive recycling-symbol red-exclamation-mark red-question-mark "
-    "star-and-crescent star-of-david trident-emblem warning wheel-of-dharma yin-yang red-circle "
-    "blue-circle green-circle yellow-circle purple-circle orange-circle red-square blue-square "
-    "green-square yellow-square sparkle prohibited no-entry plus check-mark-button heavy-dollar-sign"
-    .split()
+_SYMBOLS = _split(
+    """
+    atom-symbol biohazard check-mark cross-mark fleur-de-lis infinity latin-cross menorah peace-
+    symbol radioactive recycling-symbol red-exclamation-mark red-question-mark star-and-crescent
+    star-of-david trident-emblem warning wheel-of-dharma yin-yang red-circle blue-circle green-
+    circle yellow-circle purple-circle orange-circle red-square blue-square green-square yellow-
+    square sparkle prohibited no-entry plus check-mark-button heavy-dollar-sign
+    """
 )
 
 SYNONYMS: dict[str, str] = {

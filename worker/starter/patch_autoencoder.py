@@ -60,7 +60,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     network; 0 leaves it out and decodes linearly.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         latent_channels: int = 48,
@@ -72,7 +72,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         out_channels: int = 3,
         force_upcast: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         width = 3 * PATCH * PATCH
         self.mean = nn.Parameter(torch.zeros(width), requires_grad=False)
         self.basis = nn.Parameter(torch.zeros(latent_channels, width), requires_grad=False)
@@ -119,7 +119,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         mean = patches.mean(0)
         covariance = (patches - mean).T @ (patches - mean) / len(patches)
         values, vectors = torch.linalg.eigh(covariance)
-        count = self.config.latent_channels
+        count = len(self.scale)
         values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
         deviation = values.clamp_min(1e-8).sqrt()
         scale = deviation**power

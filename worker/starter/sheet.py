@@ -45,7 +45,9 @@ def save_curve(points: Sequence[tuple[int, float, float]], path: Path) -> None:
         pen.text((8, y - 6), f"{10**value:.3f}", fill="#444444")
     for part in range(5):
         x = edge + part / 4 * (size[0] - 2 * edge)
-        pen.text((x - 18, size[1] - edge + 8), f"{samples.max() * part / 4 / 1000:.0f} k", "#444444")
+        pen.text(
+            (x - 18, size[1] - edge + 8), f"{samples.max() * part / 4 / 1000:.0f} k", "#444444"
+        )
     pen.line(list(zip(xs.tolist(), ys.tolist(), strict=True)), fill="#2563eb", width=2)
     pen.text((edge, 14), "velocity loss (log scale) over training pictures seen", fill="#111111")
     path.parent.mkdir(parents=True, exist_ok=True)
