@@ -109,7 +109,9 @@ def claim(
                 status=JobStatus.RUNNING, fence=col(Job.fence) + 1, worker=worker,
                 lease_until=now + lease_ms, charged_ms=charge,
                 attempts=col(Job.attempts) + 1,
-                started_at=now, queued_ms=now - job.created_at,
+                started_at=now,
+                # The submitter read its clock before it waited for the write lock.
+                queued_ms=max(0, now - job.created_at),
             )
             .execution_options(synchronize_session=False),
         )  # fmt: skip

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from arq.connections import create_pool
 
@@ -170,6 +171,9 @@ def main() -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    for chatty in ("alembic", "arq.worker"):
+        # A line for every sweep would bury what matters.
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         if sys.argv[1:] == ["prepare"]:
             return prepare(settings)
@@ -180,5 +184,13 @@ def main() -> int:
     return 0
 
 
+def leave(code: int) -> NoReturn:
+    """Exit at once: everything of value is written, and torch's own teardown takes seconds."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

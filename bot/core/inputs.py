@@ -187,7 +187,8 @@ def explain(error: ValidationError, registry: Registry) -> MemberError:
         return BadInput("option_unknown", option=name[:40])
     if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
         code = f"{name}_range" if name in ("steps", "seed", "guidance", "count") else "option_range"
-        limit = next(iter(limits.values()), "")
+        bound = "≥" if kind.startswith("greater") else "≤"
+        limit = f"{bound} {next(iter(limits.values()), '')}"
         highest = registry.default(JobKind.IMAGE).max_steps
         return BadInput(code, option=name, limit=limit, maximum=highest)
     if name == "seed" and kind.startswith("int"):
