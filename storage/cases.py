@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, update
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from storage.errors import NotAllowed, NotFound
 from storage.ledger import changed
-from storage.models import Case, Generation, Job, Message
-from storage.schema import CaseOrigin, CaseStatus, GenerationStatus, Millis
+from storage.models import Case, Generation, Job
+from storage.schema import CaseOrigin, CaseStatus, GenerationStatus, Millis, is_id
+from storage.threads import forget
 from storage.workspaces import Actor
 
 _UNDER_REVIEW = (CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED)
@@ -20,11 +21,13 @@ _UNDER_REVIEW = (CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED)
 
 def generation(session: Session, generation_id: str, *, workspace_id: str) -> Generation:
     """A generation of this workspace. Raises ``NotFound``, for foreign ones too."""
-    row = session.exec(
-        select(Generation).where(
-            Generation.id == generation_id, Generation.workspace_id == workspace_id
-        )
-    ).first()
+    row = None
+    if is_id(generation_id):
+        row = session.exec(
+            select(Generation).where(
+                Generation.id == generation_id, Generation.workspace_id == workspace_id
+            )
+        ).first()
     if row is None:
         raise NotFound("generation_unknown")
     return row
@@ -103,8 +106,8 @@ def remove(session: Session, generation_id: str, *, actor: Actor) -> str | None:
     )
     if not removed:
         raise NotAllowed("under_review")
-    # What was deleted is also forgotten by the conversation it was part of.
-    session.execute(delete(Message).where(col(Message.job_id) == made.job_id))
+    if made.text:
+        forget(session, job, made.text)
     return blob
 
 

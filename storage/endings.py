@@ -41,6 +41,7 @@ def end_job(session: Session, job_id: str, fence: int, ending: Ending, *, now: M
     """Write an ending, guarded by the fence, with a case for every generation that is held.
 
     False when somebody else owns the job now, or it has ended; then nothing was written.
+    Writing the same ending twice is fine.
     """
     job = session.get(Job, job_id)
     started = now if job is None or job.started_at is None else job.started_at
@@ -51,7 +52,8 @@ def end_job(session: Session, job_id: str, fence: int, ending: Ending, *, now: M
         error_params=ending.error_params,
     )  # fmt: skip
     if not ended:
-        return False
+        # A commit whose answer was lost and that was tried again: it was ours after all.
+        return any(session.get(Generation, item.id) is not None for item in ending.made)
     for item in ending.made:
         if item.status is GenerationStatus.HELD:
             row = session.get_one(Generation, item.id)

@@ -15,6 +15,8 @@ Anything else is our bug: logged with a reference, shown as one calm sentence (e
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AtelierError(Exception):
     """The root of the tree."""
@@ -40,9 +42,15 @@ class BadInput(MemberError):
 
 
 class Refused(MemberError):
-    """Policy says no."""
+    """Policy says no; ``verdict`` is what it found, without the details only moderators see."""
 
     exit_code = 3
+
+    def __init__(
+        self, code: str, *, verdict: dict[str, Any] | None = None, **params: str | int | float
+    ) -> None:
+        super().__init__(code, **params)
+        self.verdict = verdict
 
 
 class LimitReached(MemberError):

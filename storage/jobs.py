@@ -41,6 +41,7 @@ from storage.schema import (
     Millis,
     Verdict,
     batch_key,
+    is_id,
     new_id,
 )
 from storage.threads import conversation as conversation
@@ -327,9 +328,11 @@ def sweep(session: Session, *, now: Millis) -> list[str]:
 
 def find(session: Session, job_id: str, *, workspace_id: str) -> Job:
     """A job of this workspace. Raises ``NotFound('job_unknown')``, for foreign jobs too."""
-    job = session.exec(
-        select(Job).where(Job.id == job_id, Job.workspace_id == workspace_id)
-    ).first()
+    job = None
+    if is_id(job_id):
+        job = session.exec(
+            select(Job).where(Job.id == job_id, Job.workspace_id == workspace_id)
+        ).first()
     if job is None:
-        raise NotFound("job_unknown", job=job_id[:30])
+        raise NotFound("job_unknown")
     return job

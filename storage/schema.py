@@ -21,6 +21,11 @@ def new_id() -> str:
     return str(ULID())
 
 
+def is_id(text: str) -> bool:
+    """Whether a text has the shape of our ids; anything else from outside is no row of ours."""
+    return len(text) == 26 and text.isascii() and text.isalnum()
+
+
 class Platform(StrEnum):
     """Where people talk to us."""
 
@@ -158,6 +163,10 @@ class Verdict(Frozen):
         flags = sorted(self.flags, key=lambda f: (f.category, f.stage, f.score, f.detail))
         return {"outcome": self.outcome.word, "flags": [f.model_dump(mode="json") for f in flags]}
 
+    def public(self) -> dict[str, Any]:
+        """:meth:`dump` without the details, which are for moderators only."""
+        return without_details(self.dump())
+
     @classmethod
     def parse(cls, data: dict[str, Any]) -> Verdict:
         """The inverse of :meth:`dump`."""
@@ -165,6 +174,12 @@ class Verdict(Frozen):
             outcome=Outcome[str(data["outcome"]).upper()],
             flags=frozenset(Flag.model_validate(f) for f in data["flags"]),
         )
+
+
+def without_details(verdict: dict[str, Any]) -> dict[str, Any]:
+    """A dumped verdict as members and programs may read it."""
+    flags = [{k: v for k, v in flag.items() if k != "detail"} for flag in verdict["flags"]]
+    return verdict | {"flags": flags}
 
 
 def harshest(verdicts: Iterable[Verdict]) -> Verdict:

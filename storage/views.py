@@ -18,6 +18,7 @@ from storage.schema import (
     JobStatus,
     Millis,
     Platform,
+    is_id,
 )
 
 _LINE_LIMIT = 500
@@ -141,7 +142,7 @@ def history(
     )
     if member_id is not None:
         query = query.where(Job.member_id == member_id)
-    if before is not None:
+    if before is not None and is_id(before):
         query = query.where(col(Job.id) < before)
     places: dict[str, Place] = {}
     return [_view(session, job, now, places) for job in session.exec(query)]
@@ -175,6 +176,8 @@ def where(session: Session, job_id: str) -> tuple[Address, str, str] | None:
 
 def visible_blob(session: Session, *, workspace_id: str, key: str) -> bool:
     """Whether a picture may be shown now: made in this workspace, judged and not held."""
+    if "\x00" in key:
+        return False
     status = session.exec(
         select(Generation.status).where(
             Generation.workspace_id == workspace_id, Generation.blob == key

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
@@ -64,7 +65,12 @@ async def serve(
     engine = make_engine(settings, registry)
     gate = make_gate()
     await asyncio.gather(gate.load(), engine.start())
-    await engine.warm([registry.image_default, registry.chat_default])
+    for model in (registry.image_default, registry.chat_default):
+        try:
+            await engine.warm([model])
+        except OperatorError as error:
+            # The other model still works; jobs for this one fail with a sentence.
+            log.error("%s", error)
     tools = Tools(
         database=database, wire=wire, blobs=Blobs(settings.blobs_dir), registry=registry,
         engine=engine, gate=gate, worker=settings.worker_name, lease_ms=settings.lease_ms,
@@ -76,6 +82,7 @@ async def serve(
         asyncio.create_task(forever("nudges", lambda: hear_nudges(floor, wire))),
         asyncio.create_task(forever("tickets", lambda: take_tickets(settings, floor, tools))),
         asyncio.create_task(watch_parent(settings.parent_pid, stop)),
+        asyncio.create_task(watch_engine(engine, floor, stop)),
     ]
     log.info("worker ready")
     try:
@@ -95,6 +102,7 @@ async def forever(name: str, run: Callable[[], Awaitable[None]]) -> None:
     """Keep one of the worker's loops going whatever happens to Redis or the database."""
     pause = 0.2
     while True:
+        began = time.monotonic()
         try:
             await run()
         except asyncio.CancelledError:
@@ -102,7 +110,7 @@ async def forever(name: str, run: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("%s stopped; starting again in %.1f s", name, pause)
         await asyncio.sleep(pause)
-        pause = min(5.0, pause * 2)
+        pause = 0.2 if time.monotonic() - began > 60 else min(5.0, pause * 2)
 
 
 async def hear_nudges(floor: Floor, wire: Wire) -> None:
@@ -125,6 +133,18 @@ async def take_tickets(settings: WorkerSettings, floor: Floor, tools: Tools) -> 
     finally:
         with contextlib.suppress(Exception):
             await taker.close()
+
+
+async def watch_engine(engine: Engine, floor: Floor, stop: asyncio.Event) -> None:
+    """End this process when its engine is dead or hung; whoever supervises us starts another."""
+    while engine.alive and not floor.stuck.is_set():  # noqa: ASYNC110 (a thread cannot be awaited)
+        await asyncio.sleep(1.0)
+    if not stop.is_set():
+        log.critical("the engine is %s; leaving", "hung" if engine.alive else "dead")
+        if engine.alive:
+            # A hung thread cannot be joined, and its jobs' leases must run out.
+            leave(1)
+        stop.set()
 
 
 async def watch_parent(pid: int, stop: asyncio.Event) -> None:

@@ -20,7 +20,7 @@ from storage.queue import Wire, flush_outbox
 from storage.registry import Registry
 from storage.schema import Event, EventType, JobStatus, Millis
 from worker.engine.errors import Cancelled, EngineStopped
-from worker.produce import failed, produce
+from worker.produce import Stopped, failed, produce
 
 if TYPE_CHECKING:
     from worker.engine.engine import Engine
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 """Longest time between two looks at the database when nothing wakes us (Redis down, say)."""
 SWEEP_S = 5.0
+STUCK_S = 30.0
+"""How long after its deadline a run may go on before the engine counts as hung."""
 RENEW_S = 3.0
 """Between two renewals of a lease of 10 s: two may be missed."""
 
@@ -62,6 +64,10 @@ class Floor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[str, Run] = {}
         self._closing = False
+        self._claiming = asyncio.Lock()
+        self._watches: set[asyncio.Task[None]] = set()
+        self.stuck = asyncio.Event()
+        """Set when the engine ignores a cancelled run: restart the process."""
 
     def wake(self) -> None:
         """Look at the database now, and ask about cancellation of what runs."""
@@ -90,40 +96,46 @@ class Floor:
 
     async def look(self) -> int:
         """Claim and start what there is room for; returns how many jobs were started."""
-        tools, started = self.tools, 0
-        while not self._closing:
-            room = tools.engine.room()
-            if not any(room.values()):
-                break
-            claim = await tools.database.run(
-                jobs.claim,
-                worker=tools.worker,
-                room=room,
-                now=tools.clock(),
-                loaded=tools.engine.loaded(),
-                slack_ms=tools.slack_ms,
-                lease_ms=tools.lease_ms,
-            )
-            if claim is None:
-                break
-            # Submitted before the next look, so that the engine's room counts it.
-            try:
-                run = tools.engine.submit(claim.job_id, claim.spec)
-            except AtelierError:
-                # A model or style that was taken out of the registry after the job was queued.
-                log.exception("job %s cannot run here", claim.job_id)
-                ending = Ending(status=JobStatus.FAILED, error_code="model_unavailable")
-                await tools.database.run(
-                    end_job, claim.job_id, claim.fence, ending, now=tools.clock()
-                )
-                await flush_outbox(tools.database, tools.wire, now=tools.clock())
-                continue
-            self._runs[claim.job_id] = run
-            task = asyncio.create_task(self._work(claim, run), name=f"job {claim.job_id}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        started = 0
+        while True:
+            # Held while a claim is under way, so that a stop never overlooks what was just taken.
+            async with self._claiming:
+                if self._closing or not await self._take():
+                    return started
             started += 1
-        return started
+
+    async def _take(self) -> bool:
+        """Claim one job and hand it to the engine; False when there is no room or no job."""
+        tools = self.tools
+        room = tools.engine.room()
+        if not any(room.values()):
+            return False
+        claim = await tools.database.run(
+            jobs.claim,
+            worker=tools.worker,
+            room=room,
+            now=tools.clock(),
+            loaded=tools.engine.loaded(),
+            slack_ms=tools.slack_ms,
+            lease_ms=tools.lease_ms,
+        )
+        if claim is None:
+            return False
+        try:
+            # Submitted before the next look, so that the engine's room counts it.
+            run = tools.engine.submit(claim.job_id, claim.spec)
+        except AtelierError:
+            # A model or style that was taken out of the registry after the job was queued.
+            log.exception("job %s cannot run here", claim.job_id)
+            ending = Ending(status=JobStatus.FAILED, error_code="model_unavailable")
+            await tools.database.run(end_job, claim.job_id, claim.fence, ending, now=tools.clock())
+            await flush_outbox(tools.database, tools.wire, now=tools.clock())
+            return True
+        self._runs[claim.job_id] = run
+        task = asyncio.create_task(self._work(claim, run), name=f"job {claim.job_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
 
     @property
     def busy(self) -> int:
@@ -133,6 +145,8 @@ class Floor:
     async def stop(self, grace_s: float) -> None:
         """Stop claiming, let running jobs finish for a while, give the others back."""
         self._closing = True
+        async with self._claiming:
+            pass
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
         # A stopped engine ends every run with EngineStopped: each job is given back.
@@ -184,20 +198,38 @@ class Floor:
         tools = self.tools
         try:
             async with asyncio.timeout(claim.deadline_ms / 1000):
-                ending = await produce(tools, claim, run)
-            stopped = ending.status is JobStatus.CANCELLED
-            return ending if keeper.cancelled or not stopped else None
+                return await produce(tools, claim, run)
         except TimeoutError:
             run.cancel()
+            self._watch_end(run)
             return failed("deadline", run)
-        except Cancelled:
-            if keeper.cancelled:
-                return Ending(status=JobStatus.CANCELLED, engine_ms=run.busy_ms)
-            return None
+        except Cancelled as error:
+            if not keeper.cancelled:
+                return None
+            if isinstance(error, Stopped):
+                return error.ending
+            return Ending(status=JobStatus.CANCELLED, engine_ms=run.busy_ms)
         except EngineStopped:
+            if not self._closing:
+                # The engine died: its lease runs out and counts as an attempt, or one poisonous
+                # job would take every worker down for ever.
+                return None
             await tools.database.run(jobs.give_back, claim.job_id, claim.fence, now=tools.clock())
             await flush_outbox(tools.database, tools.wire, now=tools.clock())
             return None
+
+    def _watch_end(self, run: Run) -> None:
+        """A run that ignores its end keeps the engine: then this process has to go."""
+
+        async def watch() -> None:
+            await asyncio.sleep(STUCK_S)
+            if not run.ended:
+                log.critical("the engine has not let go of a job in %s s", STUCK_S)
+                self.stuck.set()
+
+        task = asyncio.create_task(watch())
+        self._watches.add(task)
+        task.add_done_callback(self._watches.discard)
 
     async def _announce(self, claim: Claim, status: JobStatus) -> None:
         await self.tools.wire.publish(

@@ -6,7 +6,6 @@ import asyncio
 import io
 import logging
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -42,7 +41,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.2
 """Shortest time between two progress events of a job: five a second."""
-_SENTENCE_END = re.compile(r"[.!?。！？…\n]+[\"'”’)\]]*(\s|$)|[。！？]")
+_SENTENCE_END = re.compile(r"[.!?…\n]{1,8}[\"'”’)\]]{0,4}\s|[。！？]")
+"""Bounded on purpose: an endless row of dots must not cost more than its length."""
 
 
 def failed(code: str, run: Run, **params: str) -> Ending:
@@ -123,6 +123,7 @@ class PictureRun:
         self._shown: str | None = None
         self._checking: asyncio.Task[None] | None = None
         self._told = 0.0
+        self._steps: dict[int, int] = {}
 
     async def collect(self) -> Ending:
         """Take every output of the run and say what it came to."""
@@ -147,16 +148,22 @@ class PictureRun:
     async def _progress(self, output: Progress) -> None:
         idle = self._checking is None or self._checking.done()
         # While a preview is being judged the next one is skipped: progress never waits for it.
-        if output.preview is not None and idle and self._claim.verdict.allowed:
+        # A prompt that veils or holds its picture shows no previews: they could not be veiled.
+        if output.preview is not None and idle and self._claim.verdict.outcome is Outcome.ALLOW:
             self._checking = asyncio.create_task(self._preview(output.preview))
+        # Pictures of a job step side by side; counted as if one after another, progress never
+        # runs backwards.
+        self._steps[output.index] = output.step
+        done = sum(self._steps.values())
+        index = min(done // output.steps, self._spec.count - 1)
         now = asyncio.get_running_loop().time()
-        if now - self._told < PROGRESS_S and output.step < output.steps:
+        if now - self._told < PROGRESS_S and done < output.steps * self._spec.count:
             return
         self._told = now
         await self._tools.wire.publish(
             Event(
-                type=EventType.PROGRESS, job_id=self._claim.job_id, index=output.index,
-                step=output.step, steps=output.steps, preview=self._shown,
+                type=EventType.PROGRESS, job_id=self._claim.job_id, index=index,
+                step=done - index * output.steps, steps=output.steps, preview=self._shown,
             )
         )  # fmt: skip
 
@@ -221,6 +228,19 @@ def refused(verdict: Verdict, made: tuple[Made, ...], run: Run) -> Ending:
     )  # fmt: skip
 
 
+def _without_turns(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The conversation stays in the job's spec, where deleting a message can reach it."""
+    return {key: value for key, value in recipe.items() if key != "turns"}
+
+
+class Stopped(Cancelled):
+    """An answer was stopped; ``ending`` is what it came to until then."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__("stopped")
+        self.ending = ending
+
+
 class AnswerRun:
     """Collects one answer: whole sentences are released after their check, never before."""
 
@@ -247,8 +267,8 @@ class AnswerRun:
                         break
                 elif isinstance(output, Answer):
                     end = output
-        except Cancelled:
-            return self._stopped()
+        except Cancelled as stop:
+            raise Stopped(self._stopped()) from stop
         if end is not None:
             self._text = end.text
             await self._release(final=True)
@@ -257,19 +277,14 @@ class AnswerRun:
         return self._ending(end)
 
     def _stopped(self) -> Ending:
-        """Stopped by the member: what was already released stays, and costs nothing."""
+        """Stopped by the member: what was read stays and is paid; before that, nothing."""
         text = self._text[: self._released].rstrip()
-        stopped = Ending(
-            status=JobStatus.CANCELLED, verdict=self._verdict, engine_ms=self._run.busy_ms
-        )
         if not text or not self._verdict.allowed:
-            return stopped
-        made = Made(
-            index=0, status=GenerationStatus.VISIBLE, seed=self._spec.seed, recipe={},
-            verdict=self._verdict.dump(), text=text,
-        )  # fmt: skip
-        exchange = Exchange(self._spec.thread, self._spec.prompt, text)
-        return replace(stopped, made=(made,), exchange=exchange)
+            return Ending(
+                status=JobStatus.CANCELLED, verdict=self._verdict, engine_ms=self._run.busy_ms
+            )
+        self._text = text
+        return self._ending(None)
 
     async def _release(self, *, final: bool) -> bool:
         """Judge and publish what is complete; False when the answer must stop here.
@@ -298,20 +313,20 @@ class AnswerRun:
 
     def _complete(self) -> int:
         """Length of the text up to the last finished sentence."""
-        last = 0
-        for match in _SENTENCE_END.finditer(self._text):
+        last = self._released
+        for match in _SENTENCE_END.finditer(self._text, self._released):
             last = match.end()
         return last
 
     def _ending(self, end: Answer | None) -> Ending:
         status = status_of(self._verdict)
         if status is GenerationStatus.BLURRED:
-            # There is no blurred text: what a policy would blur, a person should read first.
-            status = GenerationStatus.HELD
+            # A blur veils pictures. For words the taxonomy says label, not hide.
+            status = GenerationStatus.VISIBLE
         kept = status is not GenerationStatus.REMOVED
         made = Made(
             index=0, status=status, seed=self._spec.seed,
-            recipe=end.recipe if end is not None else {},
+            recipe=_without_turns(end.recipe) if end is not None else {"finish": "stopped"},
             verdict=self._verdict.dump(), text=self._text if kept else None,
         )  # fmt: skip
         if not kept:

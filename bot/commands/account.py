@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field as Option
 
 from bot.commands.presses import cancel as press_cancel
-from bot.core.cards import balance, job_reply, timeline
+from bot.commands.presses import show
+from bot.core.cards import balance, timeline
 from bot.core.command import Command, Context
 from bot.core.inputs import Input, Phrase
 from bot.core.reply import Field, Reply, Visibility
@@ -77,12 +78,7 @@ async def history(context: Context, _: NoInput) -> Reply:
 
 async def job(context: Context, values: JobInput) -> Reply:
     """Bring a job's card and its buttons back."""
-    return await job_reply(
-        context.services,
-        values.job,
-        context.texts.locale,
-        workspace_id=context.actor.workspace.id,
-    )
+    return await show(context, values.job)
 
 
 async def cancel(context: Context, values: JobInput) -> Reply:

@@ -37,9 +37,15 @@ class AskInput(Input):
 
 
 def thread_of(context: Context, wanted: str = "") -> str:
-    """The conversation an invocation belongs to: named, the platform's thread, or the channel."""
-    name = wanted or context.address.thread or context.address.channel
-    return f"{context.address.platform}:{name}"[:200]
+    """The conversation an invocation belongs to: named, the platform's thread, or the channel.
+
+    A named conversation is its member's own, and no name can be typed that is a place: nobody
+    reads along in a channel by calling their conversation like it.
+    """
+    address = context.address
+    if wanted:
+        return f"named:{context.actor.member.id}:{wanted}"[:200]
+    return f"at:{address.platform}:{address.channel}:{address.thread or ''}"[:200]
 
 
 async def ask(context: Context, values: AskInput) -> Reply:

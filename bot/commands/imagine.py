@@ -15,7 +15,7 @@ from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import Input, Phrase, Prompt, sizes_for
 from bot.core.reply import Reply
 from moderation.pipeline import Surface
-from storage.errors import BadInput
+from storage.errors import BadInput, NotFound
 from storage.registry import ModelCard, Registry
 from storage.schema import MAX_SEED, ImageSpec, JobKind
 
@@ -71,6 +71,9 @@ def resolve(values: ImagineInput, registry: Registry) -> ImageSpec:
     Raises ``NotFound`` for an unknown model or style and ``BadInput`` for sizes and steps.
     """
     card = registry.find(values.model or registry.default(JobKind.IMAGE).name, JobKind.IMAGE)
+    if card.source == "hub" and card.name != registry.image_default:
+        # Listed, but not what this studio runs: loading it would keep everybody waiting.
+        raise NotFound("model_unknown", model=card.name, known=registry.image_default)
     if values.style:
         registry.style(values.style)
     width, height = parse_size(values.size, card)

@@ -12,7 +12,7 @@ from bot.core.inputs import sizes_for
 from bot.core.reply import Form, FormField, Reply, Tone, Verb, Visibility
 from moderation.pipeline import Surface
 from storage import cases, jobs
-from storage.errors import BadInput
+from storage.errors import BadInput, NotAllowed
 from storage.models import Job
 from storage.schema import (
     ChatSpec,
@@ -38,8 +38,18 @@ async def _job(context: Context, job_id: str) -> Job:
     )
 
 
+async def _own(context: Context, job_id: str) -> Job:
+    """The job, for who asked for it or a moderator. Raises ``NotFound`` or ``NotAllowed``."""
+    job = await _job(context, job_id)
+    member = context.actor.member
+    if job.member_id != member.id and member.role not in ("moderator", "admin"):
+        raise NotAllowed("not_yours")
+    return job
+
+
 async def show(context: Context, target: str) -> Reply:
     """Bring a job's card back."""
+    await _own(context, target)
     return await _card(context, target)
 
 
@@ -57,7 +67,7 @@ async def cancel(context: Context, target: str) -> Reply:
 
 async def reroll(context: Context, target: str) -> Reply:
     """The same picture job with a new seed."""
-    spec = parse_spec((await _job(context, target)).spec)
+    spec = parse_spec((await _own(context, target)).spec)
     if not isinstance(spec, ImageSpec):
         raise BadInput("button_unknown")
     verdict = await judge_texts(
@@ -69,7 +79,7 @@ async def reroll(context: Context, target: str) -> Reply:
 
 async def regenerate(context: Context, target: str) -> Reply:
     """The same question again with a new seed and the conversation as it was."""
-    spec = parse_spec((await _job(context, target)).spec)
+    spec = parse_spec((await _own(context, target)).spec)
     if not isinstance(spec, ChatSpec):
         raise BadInput("button_unknown")
     verdict = await judge_texts(context, {Surface.PROMPT: spec.prompt})
@@ -86,7 +96,7 @@ async def regenerate(context: Context, target: str) -> Reply:
 
 async def edit(context: Context, target: str) -> Reply:
     """A form with the job's own values, the seed included: change one thing, keep the rest."""
-    spec = parse_spec((await _job(context, target)).spec)
+    spec = parse_spec((await _own(context, target)).spec)
     if not isinstance(spec, ImageSpec):
         raise BadInput("button_unknown")
     registry = context.services.registry

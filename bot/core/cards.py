@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from bot.core.reply import Button, Field, Picture, Progress, Reply, Tone, Verb
@@ -19,11 +20,15 @@ from storage.schema import (
     JobKind,
     JobStatus,
     Millis,
+    Turn,
     Verdict,
     parse_spec,
+    without_details,
 )
 from storage.views import JobView
 from storage.workspaces import Actor
+
+log = logging.getLogger(__name__)
 
 _TONES = {
     JobStatus.SUCCEEDED: Tone.GOOD,
@@ -85,9 +90,28 @@ async def visible_blob(services: Services, workspace_id: str, key: str) -> bool:
 
 def card(seen: JobView, texts: Texts, live: Event | None = None, *, now: Millis = 0) -> Reply:
     """Draw one job. Pure: the same row, progress and moment give the same card."""
+    try:
+        return _draw(seen, texts, live, now)
+    except (ValueError, KeyError):
+        # Written by another version of us: one such row must not hide all the others.
+        log.exception("job %s cannot be drawn", seen.job.id)
+        return Reply(
+            job_id=seen.job.id,
+            status=JobStatus(seen.job.status),
+            author=seen.author,
+            created_at=seen.job.created_at,
+            tone=Tone.BAD,
+            title=texts("card.unreadable"),
+            text=texts("card.unreadable_why"),
+            exit_code=5,
+            data={"job_id": seen.job.id, "status": str(seen.job.status)},
+        )
+
+
+def _draw(seen: JobView, texts: Texts, live: Event | None, now: Millis) -> Reply:
     job = seen.job
     status = JobStatus(job.status)
-    spec = parse_spec(job.spec)
+    spec = masked(parse_spec(job.spec), job.verdict, texts)
     code = job.error_code
     reply = Reply(
         job_id=job.id,
@@ -131,14 +155,30 @@ def _why(code: str, params: dict[str, Any], texts: Texts) -> str:
     return texts(f"error.{code}", **params)
 
 
+def masked(
+    spec: ImageSpec | ChatSpec, verdict: dict[str, Any] | None, texts: Texts
+) -> ImageSpec | ChatSpec:
+    """The spec with its words hidden when words are what a verdict holds or blocks.
+
+    Others read the card too: what waits for a moderator is not repeated on it meanwhile.
+    """
+    found = Verdict.parse(verdict) if verdict is not None else Verdict()
+    if found.allowed or not any(flag.stage.startswith("text.") for flag in found.flags):
+        return spec
+    hidden = texts("card.hidden_prompt")
+    if isinstance(spec, ImageSpec):
+        return spec.model_copy(update={"prompt": hidden, "negative": ""})
+    return spec.model_copy(update={"turns": (Turn(role="user", text=hidden),)})
+
+
 def exit_code(seen: JobView) -> int:
-    """What a command line exits with for this job: 3 when anything it made is held or refused."""
+    """What a command line exits with for this job: 3 when nothing of what it made may be seen."""
     if seen.job.status == JobStatus.REJECTED:
         return 3
     if seen.job.status != JobStatus.SUCCEEDED:
         return 5
-    held = all(made.status == GenerationStatus.HELD for made in seen.generations)
-    return 3 if held and seen.generations else 0
+    shown = (GenerationStatus.VISIBLE, GenerationStatus.BLURRED)
+    return 0 if any(made.status in shown for made in seen.generations) else 3
 
 
 def facts(seen: JobView) -> dict[str, object]:
@@ -157,7 +197,7 @@ def facts(seen: JobView) -> dict[str, object]:
         "status": str(job.status),
         "seed": first.seed if first else job.spec.get("seed"),
         "recipe": first.recipe if first else None,
-        "verdict": verdict,
+        "verdict": without_details(verdict) if verdict is not None else None,
         "cost": job.cost,
         "queued_ms": job.queued_ms,
         "run_ms": job.run_ms,
@@ -190,10 +230,10 @@ def _eta(
 ) -> Millis | None:
     """When a running job will probably be done: by its own pace once it has one."""
     started = seen.job.started_at
-    if live is not None and live.step and started is not None and isinstance(spec, ImageSpec):
-        # Pictures of one job are stepped side by side, so the newest step speaks for all.
-        pace = (now - started) / live.step
-        return now + round(pace * (spec.steps - live.step))
+    if live is not None and live.steps and started is not None and isinstance(spec, ImageSpec):
+        done = live.index * live.steps + live.step
+        if done:
+            return now + round((now - started) / done * (live.steps * spec.count - done))
     return seen.place.eta_at if seen.place else None
 
 

@@ -13,7 +13,7 @@ from bot.core.inputs import OptionInfo, explain, options_of
 from bot.core.reply import Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.texts import Texts
-from storage.errors import AtelierError, MemberError, OperatorError, RetryLater
+from storage.errors import AtelierError, MemberError, OperatorError, Refused, RetryLater
 from storage.schema import Address, Frozen, Platform, new_id
 from storage.workspaces import Actor
 
@@ -199,7 +199,11 @@ def error_reply(error: MemberError, texts: Texts) -> Reply:
         visibility=Visibility.PRIVATE,
         code=error.code,
         exit_code=error.exit_code,
-        data={"code": error.code, "params": error.params},
+        data={
+            "code": error.code,
+            "params": error.params,
+            "verdict": error.verdict if isinstance(error, Refused) else None,
+        },
     )
 
 

@@ -90,6 +90,8 @@ class Delivery:
                 return
             # Still running, or in place already and changed since (deleted, say).
             await self._presenters[place.address.platform].update(place.address, reply)
+            if reply.status in TERMINAL_STATUSES:
+                self._places.pop(job_id, None)
         except (RetryLater, NotFound):
             log.debug("update of %s dropped", job_id)
         except AtelierError:

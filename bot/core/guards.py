@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from moderation.pipeline import Content, Surface
 from moderation.policy import Policy, wants_help
 from storage import jobs, prices
-from storage.errors import Refused
+from storage.errors import Refused, RetryLater
 from storage.queue import flush_outbox
 from storage.schema import (
     Category,
@@ -58,11 +58,11 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
     ]
     verdict = harshest(verdicts)
     if wants_help(verdict):
-        raise Refused("self_harm_help")
+        raise Refused("self_harm_help", verdict=verdict.public())
     if verdict.outcome is Outcome.BLOCK:
         found = verdict.categories()
         name = context.texts(f"category.{found[0] if found else Category.FAULT}")
-        raise Refused("prompt_refused", category=name)
+        raise Refused("prompt_refused", verdict=verdict.public(), category=name)
     return verdict
 
 
@@ -95,6 +95,10 @@ async def submit_job(
         verdict=verdict,
     )
     if fresh:
-        await flush_outbox(services.database, services.wire, now=services.clock())
-        await services.wire.publish(Event(type=EventType.STATE, job_id=job.id))
+        try:
+            await flush_outbox(services.database, services.wire, now=services.clock())
+            await services.wire.publish(Event(type=EventType.STATE, job_id=job.id))
+        except RetryLater:
+            # The job is in; whoever looks next sends its ticket.
+            log.warning("job %s is queued, its ticket waits", job.id)
     return job.id

@@ -56,6 +56,8 @@ class PaperEngine:
         self.places = places
         self.runs: list[PaperRun] = []
 
+    alive = True
+
     async def start(self) -> None: ...
 
     async def warm(self, models: Sequence[str]) -> None: ...

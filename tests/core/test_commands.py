@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlmodel import select
 
+from bot.core.command import Invocation
 from bot.core.reply import Verb
-from storage import endings, jobs
+from storage import endings, jobs, views
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.endings import Ending, Exchange
@@ -23,6 +24,7 @@ from storage.schema import (
     JobStatus,
     Outcome,
     Verdict,
+    new_id,
     parse_spec,
 )
 from tests.conftest import START, HandClock, sound
@@ -232,23 +234,123 @@ async def test_a_thread_remembers_and_regenerate_replaces(
 ) -> None:
     await fake.say("ask", prompt="My name is Ada.", thread="t")
     finish(database, (answer("Hello Ada."),),
-           exchange=Exchange("fake:t", "My name is Ada.", "Hello Ada."))  # fmt: skip
+           exchange=Exchange("at:fake:general:t", "My name is Ada.", "Hello Ada."))  # fmt: skip
     second = await fake.say("ask", prompt="What is my name?", thread="t")
     spec = parse_spec(database.read(lambda s: s.get_one(Job, second.job_id)).spec)
     assert isinstance(spec, ChatSpec)
     assert [t.role for t in spec.turns] == ["system", "user", "assistant", "user"]
     assert [t.text for t in spec.turns[1:]] == ["My name is Ada.", "Hello Ada.", "What is my name?"]
-    finish(database, (answer("Bob."),), exchange=Exchange("fake:t", "What is my name?", "Bob."))
+    finish(
+        database,
+        (answer("Bob."),),
+        exchange=Exchange("at:fake:general:t", "What is my name?", "Bob."),
+    )
     again = await fake.press(Verb.REGENERATE, second.job_id or "")
     assert again.status == JobStatus.QUEUED
-    finish(database, (answer("Ada."),), exchange=Exchange("fake:t", "What is my name?", "Ada."))
+    finish(
+        database,
+        (answer("Ada."),),
+        exchange=Exchange("at:fake:general:t", "What is my name?", "Ada."),
+    )
     space = database.read(lambda s: s.get_one(Job, again.job_id)).workspace_id
-    kept = database.read(jobs.conversation, workspace_id=space, thread="fake:t")
+    kept = database.read(jobs.conversation, workspace_id=space, thread="at:fake:general:t")
     assert [m.text for m in kept] == ["My name is Ada.", "Hello Ada.", "What is my name?", "Ada."]
     elsewhere = await fake.say("ask", prompt="What is my name?", thread="other")
     other = parse_spec(database.read(lambda s: s.get_one(Job, elsewhere.job_id)).spec)
     assert isinstance(other, ChatSpec)
     assert len(other.turns) == 2
+
+
+async def test_deleting_an_answer_takes_it_out_of_the_conversation(
+    fake: FakeAdapter, database: Database
+) -> None:
+    first = await fake.say("ask", prompt="Tell me a secret.", thread="t")
+    exchange = Exchange("at:fake:general:t", "Tell me a secret.", "The code is 1234.")
+    finish(database, (answer("The code is 1234."),), exchange=exchange)
+    second = await fake.say("ask", prompt="Say it again.", thread="t")
+    shown = await fake.press(Verb.SHOW, first.job_id or "")
+    target = next(b.target for b in shown.buttons if b.verb is Verb.DELETE)
+    await fake.press(Verb.DELETE, target)
+    third = await fake.say("ask", prompt="And now?", thread="t")
+    for job_id in (second.job_id, third.job_id):
+        spec = database.read(lambda s, job_id=job_id: s.get_one(Job, job_id)).spec
+        assert "1234" not in str(spec)
+
+
+async def test_a_typed_thread_is_ones_own_and_never_a_place(
+    fake: FakeAdapter, database: Database
+) -> None:
+    async def thread(name: str, **options: str) -> str:
+        reply = await fake.say("ask", name, prompt="hi", **options)  # type: ignore[arg-type]
+        spec = parse_spec(database.read(lambda s: s.get_one(Job, reply.job_id)).spec)
+        assert isinstance(spec, ChatSpec)
+        return spec.thread
+
+    place = await thread("ann", thread="t")
+    fake.channel = "elsewhere"
+
+    async def typed(name: str, text: str) -> str:
+        assert fake.core is not None
+        reply = await fake.core.dispatch(
+            Invocation(
+                command="ask", values={"prompt": "hi", "thread": text}, who=fake.who(name),
+                address=fake.address(), key=new_id(),
+            )
+        )  # fmt: skip
+        spec = parse_spec(database.read(lambda s: s.get_one(Job, reply.job_id)).spec)
+        assert isinstance(spec, ChatSpec)
+        return spec.thread
+
+    assert await typed("eve", place) != place
+    assert await typed("eve", "general") != await typed("bob", "general")
+
+
+async def test_buttons_of_a_job_are_its_owners_or_a_moderators(
+    fake: FakeAdapter, database: Database
+) -> None:
+    picture_job = (await fake.say("imagine", prompt="a")).job_id or ""
+    answer_job = (await fake.say("ask", prompt="b", thread="t")).job_id or ""
+    for verb, target in (
+        (Verb.SHOW, picture_job), (Verb.REROLL, picture_job), (Verb.EDIT, picture_job),
+        (Verb.REGENERATE, answer_job), (Verb.CANCEL, answer_job),
+    ):  # fmt: skip
+        assert (await fake.press(verb, target, "eve")).code == "not_yours", verb
+        assert (await fake.press(verb, target, "mod", role="moderator")).code is None, verb
+    assert (await fake.say("job", "eve", job=picture_job)).code == "not_yours"
+
+
+async def test_a_row_of_another_version_hides_nothing_else(
+    fake: FakeAdapter, database: Database
+) -> None:
+    odd = (await fake.say("imagine", prompt="a")).job_id or ""
+    fine = (await fake.say("imagine", prompt="b")).job_id or ""
+
+    def spoil(session: views.Session) -> None:
+        job = session.get_one(Job, odd)
+        job.spec = job.spec | {"sparkle": 11}
+        session.add(job)
+
+    database.write(spoil)
+    claim = database.write(jobs.claim, worker="w", room=BOTH, now=START)
+    assert claim is not None
+    assert claim.job_id == fine, "the unreadable one does not stand in the way"
+    card = await fake.press(Verb.SHOW, odd)
+    assert card.status == JobStatus.FAILED
+    assert "another version" in card.text
+    assert len((await fake.say("history")).data["jobs"]) == 2
+    assert sound(database)
+
+
+async def test_a_prompt_that_waits_for_a_moderator_is_not_repeated(
+    fake: FakeAdapter, database: Database
+) -> None:
+    flag = Flag(category=Category.HATE, score=0.6, stage="text.terms", detail="rule-7")
+    hold = Verdict(outcome=Outcome.HOLD, flags=frozenset({flag}))
+    job = (await fake.say("imagine", prompt="something unkind")).job_id or ""
+    finish(database, (picture(None, hold),), verdict=hold)
+    card = await fake.press(Verb.SHOW, job)
+    assert "unkind" not in card.model_dump_json()
+    assert "rule-7" not in card.model_dump_json(), "details are for moderators"
 
 
 async def test_account_commands(fake: FakeAdapter, database: Database, clock: HandClock) -> None:

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 from bot.core.delivery import Delivery
+from bot.core.reply import Reply
 from bot.core.services import Services
-from storage import jobs, views
+from storage import jobs
 from storage.database import Database
-from storage.schema import Event, EventType, JobStatus, Platform
+from storage.schema import Address, Event, EventType, JobStatus, Platform
 from tests.conftest import START, row
 from tests.core.test_commands import BOTH, finish, picture
 from tests.fakes import FakeAdapter
@@ -76,12 +77,14 @@ async def test_a_bad_card_does_not_stop_the_others(
     second = (await fake.say("imagine", prompt="b")).job_id or ""
     finish(database, (picture(None),))
 
-    def spoil(session: views.Session) -> None:
-        job = session.get_one(jobs.Job, first)
-        job.error_code, job.status = "no_such_code", JobStatus.FAILED
-        session.add(job)
+    present = fake.present
 
-    database.write(spoil)
+    async def clumsy(address: Address, reply: Reply) -> None:
+        if reply.job_id == first:
+            raise ZeroDivisionError("a bug in an adapter")
+        await present(address, reply)
+
+    fake.present = clumsy  # type: ignore[method-assign]
     await Delivery(services, {Platform.FAKE: fake}).sweep()
     assert row(database, second).delivered_at is not None
     assert row(database, first).delivered_at is None

@@ -16,6 +16,8 @@ from moderation.pipeline import Content, Pipeline, Surface
 from storage import jobs, views
 from storage.blobs import Blobs
 from storage.database import Database
+from storage.endings import end_job
+from storage.errors import RetryLater
 from storage.models import Account, Case, Entry, Generation, Job
 from storage.queue import Wire
 from storage.registry import load_registry
@@ -263,7 +265,7 @@ async def test_previews_are_judged_before_anyone_sees_them(
     listening = asyncio.create_task(listen())
     await ready.wait()
     script = [
-        Progress(0, 1, 3, paint(red=255)), 0.3, Progress(0, 2, 3, paint()), 0.3,
+        Progress(0, 1, 3, paint(red=255)), 1.0, Progress(0, 2, 3, paint()), 1.5,
         Progress(0, 3, 3), 0.3, picture(),
     ]  # fmt: skip
     job = await work(floor, engine, image_spec(), script)
@@ -400,6 +402,62 @@ async def test_a_held_answer_is_written_to_its_end_unseen(
     assert kept == [], "the model does not see what nobody may see"
 
 
+async def test_words_that_veil_a_picture_do_not_hide_an_answer(
+    floor: Floor, engine: ScriptedEngine, wire: Wire, database: Database, eyes: Judge
+) -> None:
+    flag = Flag(category=Category.GORE, score=0.75, stage="text.words")
+    veil = Verdict(outcome=Outcome.BLUR, flags=frozenset({flag}))
+    text = "There was blood. The end."
+    script = [Text("There was blood. "), Text("The end."), Answer(text, 1, 9, {"turns": ["x"]})]
+    await work(floor, engine, chat_spec(), script, verdict=veil)
+    assert made(database)[0].status == GenerationStatus.VISIBLE
+    assert "turns" not in made(database)[0].recipe
+    await work(floor, engine, image_spec(), [Progress(0, 1, 2, paint()), 0.2, picture()],
+               verdict=veil)  # fmt: skip
+    assert made(database)[-1].status == GenerationStatus.BLURRED
+    assert [c.surface for c in eyes.seen] == [Surface.OUTPUT], "no preview could be veiled"
+
+
+async def test_an_ending_written_twice_keeps_its_pictures(
+    floor: Floor, engine: ScriptedEngine, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that succeeded while its answer was lost: the second try finds its own work."""
+    run = database.run
+    lost: list[str] = []
+
+    async def unlucky(fn: Any, *args: Any, **options: Any) -> Any:
+        result = await run(fn, *args, **options)
+        if fn is end_job and not lost:
+            lost.append("answer")
+            raise RetryLater("connection lost after commit")
+        return result
+
+    monkeypatch.setattr(database, "run", unlucky)
+    job = await work(floor, engine, image_spec(), [picture()])
+    async with asyncio.timeout(5):
+        while floor.busy:
+            await asyncio.sleep(0.02)
+    assert lost
+    assert job.status == JobStatus.SUCCEEDED
+    assert floor.tools.blobs.get(made(database)[0].blob or "")
+    assert spent(database) == 1
+
+
+async def test_a_dead_engine_counts_as_an_attempt(
+    floor: Floor, engine: ScriptedEngine, database: Database
+) -> None:
+    engine.script = [EngineStopped("died")]
+    now = floor.tools.clock()
+    job = submitted(database, actor(database, now=now), now=now)
+    floor.wake()
+    async with asyncio.timeout(5):
+        while not (engine.runs and engine.runs[0].ended):
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)
+    left = row(database, job.id)
+    assert (left.status, left.attempts) == (JobStatus.RUNNING, 1), "left to its lease"
+
+
 async def test_a_prompt_on_hold_holds_what_it_makes(
     floor: Floor, engine: ScriptedEngine, eyes: Judge, database: Database
 ) -> None:
@@ -426,7 +484,7 @@ async def test_stop_keeps_what_was_read(
     database.write(jobs.cancel, job.id, actor=person, now=now)
     floor.wake()
     done = await ended(database, job.id)
-    assert done.status == JobStatus.CANCELLED
+    assert done.status == JobStatus.SUCCEEDED
     assert made(database)[0].text == "One sentence."
-    assert spent(database) == 0
+    assert spent(database) == 1, "what was read is paid"
     assert sound(database)

@@ -25,7 +25,7 @@ def make_pictures(reader: Reader) -> APIRouter:
         if match is None or data is None or not data.startswith(_MAGIC[match.group(1)]):
             return PlainTextResponse("not found\n", 404)
         kind = match.group(1)
-        headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+        headers = {"Cache-Control": "private, max-age=600"}
         if download:
             name = f"atelier-{seed}" if _SEED.fullmatch(seed) else "atelier"
             headers["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
