@@ -89,16 +89,25 @@ class Broker:
             self._guard = None
 
     async def keep(self, say: Say) -> None:
-        """Start our server again, at the same address, whenever it dies; until cancelled."""
-        while self._own is not None:
+        """Start our server again, at the same address, whenever it dies; until cancelled.
+
+        A failed start is tried again; with a configured Redis there is nothing to keep.
+        """
+        if self._own is None:
+            await asyncio.Event().wait()
+        said = False
+        while True:
             await asyncio.sleep(1.0)
             if any(lives(process) for process in self._servers):
+                said = False
                 continue
-            say("Valkey stopped; starting it again.")
+            if not said:
+                say("Valkey stopped; starting it again.")
+                said = True
             try:
                 await asyncio.to_thread(self._start)
-            except OperatorError as error:
-                log.error("%s", error)
+            except (OperatorError, OSError) as error:
+                log.error("Valkey did not come back: %s", error)
 
     async def stop(self) -> None:
         """Stop ours; a configured one is left alone."""

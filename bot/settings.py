@@ -18,6 +18,8 @@ class BotSettings(StorageSettings):
     """Address the page listens on; loopback unless someone says otherwise."""
     web_port: int = Field(default=8642, ge=0, le=65535)
     """Port of the page; 0 takes a free one. A taken default port makes us try the next ones."""
+    web_hosts: str = ""
+    """More names the page answers to, separated by commas: those of a reverse proxy, say."""
     web_token: SecretStr | None = None
     """Opens the page; empty means one that is made once and kept in the state folder."""
     discord_token: SecretStr | None = None
@@ -41,15 +43,34 @@ class BotSettings(StorageSettings):
             return False
 
     @property
+    def listens_everywhere(self) -> bool:
+        """Whether the page listens on every address of this machine."""
+        try:
+            return ip_address(self.web_host).is_unspecified
+        except ValueError:
+            return False
+
+    @property
     def host_in_url(self) -> str:
         """The host as a browser on this machine writes it."""
-        try:
-            address = ip_address(self.web_host)
-        except ValueError:
-            return self.web_host
-        if address.is_unspecified:
-            return "127.0.0.1"
-        return f"[{address}]" if address.version == 6 else str(address)
+        return "127.0.0.1" if self.listens_everywhere else in_url(self.web_host)
+
+    @property
+    def more_hosts(self) -> frozenset[str]:
+        """``web_hosts`` as names, each as a browser writes it, without a port."""
+        return frozenset(
+            in_url(name) for part in self.web_hosts.split(",") if (name := part.strip())
+        )
+
+
+def in_url(host: str) -> str:
+    """A host as it is written in a URL: IPv6 in brackets, names as they are, no port."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        name, _, port = host.rpartition(":")
+        return name if name and port.isdigit() else host
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def load_settings(**overrides: object) -> BotSettings:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import uvicorn
 
 from bot.adapters.web.app import make_app
@@ -36,7 +37,7 @@ from bot.parts import (
     worker_env,
 )
 from bot.root import build_core, build_services, close_services
-from bot.settings import BotSettings
+from bot.settings import BotSettings, in_url
 from storage.clock import now_ms
 from storage.database import Database
 from storage.errors import OperatorError
@@ -123,6 +124,23 @@ def bind(settings: BotSettings) -> socket.socket:
     )
 
 
+def names_of(settings: BotSettings) -> frozenset[str]:
+    """The names a browser may call us by besides the loopback ones.
+
+    A page of somebody else's that points its own name at us (DNS rebinding) has none of them.
+    """
+    if not settings.listens_everywhere:
+        return frozenset({settings.host_in_url, *settings.more_hosts})
+    # Every address of this machine reaches us.
+    own = {
+        in_url(one.address.partition("%")[0])
+        for addresses in psutil.net_if_addrs().values()
+        for one in addresses
+        if one.family in (socket.AF_INET, socket.AF_INET6)
+    }
+    return frozenset({*own, socket.gethostname(), *settings.more_hosts})
+
+
 async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = True) -> None:
     """Run everything until SIGINT or SIGTERM. Raises ``OperatorError``.
 
@@ -144,7 +162,7 @@ async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = Tru
 
         presenter = WebPresenter()
         token = _token(settings)
-        app = make_app(build_core(services), presenter, token=token)
+        app = make_app(build_core(services), presenter, token=token, hosts=names_of(settings))
         door = bind(settings)
         stack.callback(door.close)
         port = door.getsockname()[1]
@@ -181,11 +199,9 @@ async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = Tru
             stack.push_async_callback(_end_worker, making, stop)
 
         waiting = asyncio.create_task(stop.wait())
-        # Without a Valkey of our own, its keeper ends at once: that is no failure.
-        watched = [t for t in tasks if t.get_name() != "valkey"]
-        await asyncio.wait([waiting, *watched], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-        broken = [t for t in watched if t.done()]
+        broken = [t for t in tasks if t.done()]
         if not stop.is_set():
             _say_why(broken, say)
         stop.set()

@@ -7,13 +7,11 @@ them, so an error has the same stable code on every front end.
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-
-from storage.errors import OperatorError
 
 app = typer.Typer(
     name="atelier",
@@ -72,8 +70,11 @@ def up(
 ) -> None:
     """Run the studio: page, queue, worker and models, until Ctrl-C."""
     from bot.cli import studio
+    from bot.cli.trouble import guarded
 
-    raise typer.Exit(studio.run_up(port=port, host=host, worker=not no_worker))
+    raise typer.Exit(
+        guarded(lambda: studio.run_up(port=port, host=host, worker=not no_worker), json=False)
+    )
 
 
 @app.command()
@@ -98,12 +99,18 @@ def imagine(
 ) -> None:
     """Make pictures: the same core, queue, checks and credits as everywhere else."""
     from bot.cli import make
+    from bot.cli.trouble import guarded
 
     values = {
         "negative": negative, "style": style, "size": size, "steps": steps,
         "guidance": guidance, "seed": seed, "count": count, "model": model,
     }  # fmt: skip
-    raise typer.Exit(make.run("imagine", prompt, values, json=json, timeout=timeout, out=out))
+    raise typer.Exit(
+        guarded(
+            lambda: make.run("imagine", prompt, values, json=json, timeout=timeout, out=out),
+            json=json,
+        )
+    )
 
 
 @app.command()
@@ -120,11 +127,16 @@ def ask(
 ) -> None:
     """Ask a question; the answer is shown as it is written (and checked)."""
     from bot.cli import make
+    from bot.cli.trouble import guarded
 
     values = {
         "thread": thread, "max_tokens": max_tokens, "temperature": temperature, "seed": seed,
     }  # fmt: skip
-    raise typer.Exit(make.run("ask", prompt, values, json=json, timeout=timeout, out=None))
+    raise typer.Exit(
+        guarded(
+            lambda: make.run("ask", prompt, values, json=json, timeout=timeout, out=None), json=json
+        )
+    )
 
 
 @app.command()
@@ -134,47 +146,40 @@ def jobs(
 ) -> None:
     """List the newest jobs of this studio."""
     from bot.cli import tables
+    from bot.cli.trouble import guarded
 
-    raise typer.Exit(tables.run_jobs(json=json, limit=limit))
+    raise typer.Exit(guarded(lambda: tables.run_jobs(json=json, limit=limit), json=json))
 
 
 @app.command()
 def models(json: Json = False) -> None:
     """List the models: source, licence, size, memory, and whether they are on this machine."""
     from bot.cli import tables
+    from bot.cli.trouble import guarded
 
-    raise typer.Exit(tables.run_models(json=json))
+    raise typer.Exit(guarded(lambda: tables.run_models(json=json), json=json))
 
 
 @app.command()
 def doctor(json: Json = False) -> None:
     """Look for what is wrong with the set-up, each with its cure."""
     from bot.cli import tables
+    from bot.cli.trouble import guarded
 
-    raise typer.Exit(tables.run_doctor(json=json))
+    raise typer.Exit(guarded(lambda: tables.run_doctor(json=json), json=json))
 
 
 @ledger_app.command("verify")
 def ledger_verify(json: Json = False) -> None:
     """Replay every entry and compare with the balances; fails on any drift."""
     from bot.cli import tables
+    from bot.cli.trouble import guarded
 
-    raise typer.Exit(tables.run_ledger_verify(json=json))
-
-
-def fail(message: str) -> NoReturn:
-    """One sentence on standard error, exit code 5."""
-    typer.echo(message, err=True)
-    sys.exit(5)
+    raise typer.Exit(guarded(lambda: tables.run_ledger_verify(json=json), json=json))
 
 
 def main() -> None:
     """The `atelier` program."""
-    try:
-        app()
-    except OperatorError as error:
-        fail(f"atelier: {error.problem}\n  cure: {error.cure}")
-    except BrokenPipeError:
-        sys.exit(5)
-    except KeyboardInterrupt:
-        fail("stopped")
+    # Python itself prints what nobody logs, tracebacks included.
+    logging.getLogger().addHandler(logging.NullHandler())
+    app()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
-from bot.cli.follow import Ended
+from bot.cli.follow import Ended, Trouble
 from bot.settings import BotSettings
 from storage.blobs import Blobs
 from storage.errors import OperatorError
@@ -13,15 +16,23 @@ from storage.errors import OperatorError
 SUFFIX = ".png"
 
 
-def check_out(out: Path) -> None:
-    """Refuse a place we could not write to, before anything is paid. Raises ``BadOut``."""
-    folder = out if out.is_dir() else out.parent
-    if not folder.is_dir():
-        raise BadOut(f"the folder {folder} does not exist")
-    if not os.access(folder, os.W_OK):
-        raise BadOut(f"the folder {folder} cannot be written")
-    if not out.is_dir() and out.suffix.lower() not in ("", SUFFIX):
-        raise BadOut(f"pictures are PNG files, so a name must end in {SUFFIX}")
+def check_out(out: Path | None) -> None:
+    """Refuse a place we could not write to, before anything is paid. Raises ``BadOut``.
+
+    Without ``out`` it is the working folder.
+    """
+    target = out or Path()
+    try:
+        folder = target if target.is_dir() else target.parent
+        if not folder.is_dir():
+            raise BadOut(f"the folder {folder} does not exist")
+        if not target.is_dir() and target.suffix.lower() not in ("", SUFFIX):
+            raise BadOut(f"pictures are PNG files, so a name must end in {SUFFIX}")
+        # Only a try tells: root, a read-only file system and a full disk defeat every question.
+        with NamedTemporaryFile(dir=folder, prefix=".atelier-", suffix=".part") as draft:
+            draft.write(b"atelier")
+    except OSError as error:
+        raise BadOut(f"{target} cannot be written ({error.strerror})") from error
 
 
 class BadOut(OperatorError):
@@ -29,6 +40,14 @@ class BadOut(OperatorError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem, "give another --out")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The files that were written, as the person would type them, and what stopped us."""
+
+    files: list[str]
+    trouble: Trouble | None = None
 
 
 def names(out: Path | None, seeds: list[int]) -> list[Path]:
@@ -51,17 +70,25 @@ def _fresh(path: Path) -> Path:
     return tried
 
 
-def save_pictures(settings: BotSettings, ended: Ended, out: Path | None) -> list[str]:
-    """Copy what may be shown out of the blob store; the paths, as the person would type them."""
+def save_pictures(settings: BotSettings, ended: Ended, out: Path | None) -> Saved:
+    """Copy what may be shown out of the blob store, as far as the disk allows."""
     blobs = Blobs(settings.blobs_dir)
-    shown = [picture for picture in ended.reply.pictures if picture.blob is not None]
     every = names(out, [picture.seed for picture in ended.reply.pictures])
-    saved = []
+    files: list[str] = []
     for picture, path in zip(ended.reply.pictures, every, strict=True):
-        if picture not in shown or picture.blob is None:
+        if picture.blob is None:
             continue
-        draft = path.with_name(f".{path.name}.part")
-        draft.write_bytes(blobs.get(picture.blob))
-        draft.replace(path)
-        saved.append(str(path))
-    return saved
+        draft = path.with_name(f".atelier-{os.getpid()}.part")
+        try:
+            draft.write_bytes(blobs.get(picture.blob))
+            draft.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink()
+            message = (
+                f"{path} could not be written ({error.strerror}). "
+                f"The picture is kept: the studio's page shows job {ended.reply.job_id}."
+            )
+            return Saved(files, Trouble("out_failed", message))
+        files.append(str(path))
+    return Saved(files)

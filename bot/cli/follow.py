@@ -37,26 +37,48 @@ MESSAGES = {
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """What went wrong on this side of the core: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """How a command ended: the last card, or the reply that said no."""
 
     reply: Reply
     why: str = ""
-    """``timeout`` or ``interrupted`` when we stopped it."""
+    """``timeout`` or ``interrupted`` when we asked for its end."""
+    trouble: Trouble | None = None
+    """What went wrong here, whatever became of the job."""
+
+    @property
+    def still_open(self) -> bool:
+        """Whether there is a job that may still be running."""
+        return self.reply.job_id is not None and self.reply.status not in TERMINAL_STATUSES
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether we stopped an answer in the middle: what was written is kept and paid."""
+        recipe = self.reply.data.get("recipe")
+        return bool(self.why) and isinstance(recipe, dict) and recipe.get("finish") == "stopped"
 
     @property
     def exit_code(self) -> int:
         """What the process exits with."""
-        if self.reply.status is JobStatus.CANCELLED:
+        if self.trouble is not None or self.still_open or self.cut_short:
             return 5
-        if self.reply.job_id is not None and self.reply.status not in TERMINAL_STATUSES:
-            return 5
-        return self.reply.exit_code
+        return 5 if self.reply.status is JobStatus.CANCELLED else self.reply.exit_code
 
     @property
     def code(self) -> str | None:
         """The stable code of what went wrong."""
-        if self.why and self.reply.status is not JobStatus.SUCCEEDED:
+        if self.trouble is not None:
+            return self.trouble.code
+        stopped = self.still_open or self.cut_short or self.reply.status is JobStatus.CANCELLED
+        if self.why and stopped:
             return self.why
         if self.reply.code is None and self.exit_code == 3:
             return "held"
@@ -64,10 +86,27 @@ class Ended:
 
     @property
     def message(self) -> str:
-        """What went wrong, in words."""
-        if self.why and self.reply.status is not JobStatus.SUCCEEDED:
+        """What went wrong, in words, and what is known of the job."""
+        reply = self.reply
+        known = ""
+        if self.still_open:
+            known = f"Job {reply.job_id} was {reply.status} when last seen: see 'atelier jobs'."
+        if self.trouble is not None:
+            return f"{self.trouble.message} {known}".rstrip()
+        if self.still_open and self.why:
+            return f"Its end was asked for, and no worker has answered. {known}"
+        if self.cut_short:
+            return "Stopped. What was written until then is kept and charged."
+        if self.why and reply.status is JobStatus.CANCELLED:
             return MESSAGES[self.why]
-        return self.reply.text or self.reply.title
+        return reply.text or reply.title
+
+
+class Seen:
+    """The newest card of this command's job, for whoever has to report after a mishap."""
+
+    def __init__(self) -> None:
+        self.reply: Reply | None = None
 
 
 def harmless(text: str) -> str:
@@ -85,6 +124,7 @@ class Follower:
         address: Address,
         screen: Screen,
         patience: Patience,
+        seen: Seen,
         *,
         answer_to: TextIO | None,
     ) -> None:
@@ -93,9 +133,11 @@ class Follower:
         self._address = address
         self._screen = screen
         self._patience = patience
+        self._seen = seen
         self._answer_to = answer_to
         self._written = ""
         self._job_id = ""
+        self._workspace = ""
         self._wake = asyncio.Event()
 
     @asynccontextmanager
@@ -132,16 +174,22 @@ class Follower:
             self._answer_to.flush()
             self._written = text
 
-    async def follow(self, job_id: str) -> Ended:
+    def take(self, reply: Reply) -> None:
+        """Watch the job that the core answered with, from this moment on."""
+        self._job_id, self._seen.reply = reply.job_id or "", reply
+
+    async def follow(self) -> Ended:
         """Wait until the job has ended, or is cancelled because of Ctrl-C or the time limit."""
-        self._job_id = job_id
+        reply = self._seen.reply
+        assert reply is not None, "take a job first"
         loop = asyncio.get_running_loop()
-        workspace = (await self._core.services.actor(self._who)).workspace.id
         why = ""
         asked_at: float | None = None
         while True:
-            reply = await self._look(job_id, workspace)
-            if reply is not None and reply.status in TERMINAL_STATUSES:
+            fresh = await self._look()
+            if fresh is not None:
+                reply = self._seen.reply = fresh
+            if reply.status in TERMINAL_STATUSES:
                 self._end_answer(reply)
                 return Ended(reply, why)
             if asked_at is None:
@@ -151,16 +199,19 @@ class Follower:
                     self._screen.waiting("Cancelling")
             if asked_at is not None:
                 # Again and again: a job that a stopping worker gives back is queued once more.
-                await self.cancel(job_id)
-                if reply is not None and loop.time() > asked_at + CANCEL_S:
+                await self.cancel()
+                if loop.time() > asked_at + CANCEL_S:
                     return Ended(reply, why)
-            elif reply is not None:
-                self._show(reply)
+            elif fresh is not None:
+                self._show(fresh)
             await self._pause()
 
-    async def _look(self, job_id: str, workspace: str) -> Reply | None:
+    async def _look(self) -> Reply | None:
+        """The card as it is now; None while the database is too busy to say."""
+        services = self._core.services
         try:
-            return await job_reply(self._core.services, job_id, "en", workspace_id=workspace)
+            self._workspace = self._workspace or (await services.actor(self._who)).workspace.id
+            return await job_reply(services, self._job_id, "en", workspace_id=self._workspace)
         except RetryLater:
             return None
 
@@ -208,11 +259,11 @@ class Follower:
             self._answer_to.write("\n")
             self._answer_to.flush()
 
-    async def cancel(self, job_id: str) -> None:
+    async def cancel(self) -> None:
         """Press Cancel, as any member would."""
         await self._core.press(
             Press(
-                verb=Verb.CANCEL, target=job_id, who=self._who, address=self._address,
+                verb=Verb.CANCEL, target=self._job_id, who=self._who, address=self._address,
                 key=new_id(),
             )
         )  # fmt: skip

@@ -8,13 +8,15 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bot.cli.files import BadOut, check_out, save_pictures
-from bot.cli.follow import MESSAGES, Ended, Follower
+from bot.cli.follow import MESSAGES, Ended, Follower, Seen
 from bot.cli.screen import Screen, make_screen
 from bot.cli.studio import GaveUp, Patience, Studio, logging_to, open_studio
+from bot.cli.trouble import EXIT_FAILED, explain
 from bot.core.command import Invocation, Who
 from bot.core.reply import Reply
 from bot.instance import make_home
@@ -29,7 +31,6 @@ OWNER = Who(
 )  # fmt: skip
 """The person at this machine: the same member as on its web page."""
 ADDRESS = Address(platform=Platform.LOCAL, workspace="local", channel="cli")
-EXIT_FAILED = 5
 
 _WORDS = {2: "invalid", 3: "rejected", 4: "limited", EXIT_FAILED: "failed"}
 """``status`` when there is no job, by exit code."""
@@ -46,31 +47,54 @@ def run(
 ) -> int:
     """Run one command to its end; the exit code."""
     screen = make_screen()
+    seen = Seen()
     try:
-        if out is not None:
-            check_out(out)
-        settings = load_settings()
-        make_home(settings.home)
-        typed: dict[str, Any] = dict(values)
-        typed["prompt"] = sys.stdin.buffer.read() if prompt == "-" else prompt
-        with logging_to(settings.home, settings.log_level, "cli.log"):
-            ending = asyncio.run(
-                _make(command, typed, settings, screen, timeout=timeout, json=json)
-            )
-        files = save_pictures(settings, ending, out)
-        return _tell(ending, files, screen, json=json)
+        ended, files = _run(
+            command, prompt, values, screen, seen, timeout=timeout, out=out, json=json
+        )
     except BadOut as error:
-        return _tell(_refused("out_invalid", str(error), 2), [], screen, json=json)
+        ended, files = _refused("out_invalid", f"{error.problem}; {error.cure}.", 2), []
     except MemberError as error:  # raised by us before there was a core to put it into words
         from bot.core.texts import texts_for
 
         text = texts_for("en")(f"error.{error.code}", **error.params)
-        return _tell(_refused(error.code, text, error.exit_code), [], screen, json=json)
+        ended, files = _refused(error.code, text, error.exit_code), []
     except OperatorError as error:
-        text = f"{error.problem}; cure: {error.cure}"
-        return _tell(_refused("operator", text, EXIT_FAILED), [], screen, json=json)
+        ended, files = Ended(seen.reply or Reply(), trouble=explain(error)), []
     finally:
         screen.close()
+    return _tell(command, ended, files, screen, json=json)
+
+
+def _run(
+    command: str,
+    prompt: str,
+    values: Mapping[str, str | None],
+    screen: Screen,
+    seen: Seen,
+    *,
+    timeout: float | None,
+    out: Path | None,
+    json: bool,
+) -> tuple[Ended, list[str]]:
+    """The command in this state folder, and the last resort for all that may befall it."""
+    settings = load_settings()
+    make_home(settings.home)
+    with logging_to(settings.home, settings.log_level, "cli.log"):
+        try:
+            if command == "imagine":
+                check_out(out)
+            typed: dict[str, Any] = dict(values)
+            typed["prompt"] = sys.stdin.buffer.read() if prompt == "-" else prompt
+            ended = asyncio.run(
+                _make(command, typed, settings, screen, seen, timeout=timeout, json=json)
+            )
+            saved = save_pictures(settings, ended, out)
+            return replace(ended, trouble=saved.trouble), saved.files
+        except (BadOut, MemberError, BrokenPipeError):
+            raise
+        except (Exception, asyncio.CancelledError, KeyboardInterrupt) as error:
+            return Ended(seen.reply or Reply(), trouble=explain(error)), []
 
 
 def _refused(code: str, text: str, exit_code: int) -> Ended:
@@ -82,6 +106,7 @@ async def _make(
     values: dict[str, Any],
     settings: BotSettings,
     screen: Screen,
+    seen: Seen,
     *,
     timeout: float | None,
     json: bool,
@@ -95,7 +120,7 @@ async def _make(
             async with open_studio(settings, screen, patience) as studio:
                 patience.check()
                 follower = Follower(
-                    studio.core, OWNER, ADDRESS, screen, patience,
+                    studio.core, OWNER, ADDRESS, screen, patience, seen,
                     answer_to=None if json else sys.stdout,
                 )  # fmt: skip
                 async with follower.listening():
@@ -112,20 +137,21 @@ async def _ask(command: str, values: dict[str, Any], studio: Studio, follower: F
     )
     if reply.job_id is None:
         return Ended(reply)
+    follower.take(reply)
     try:
-        ended = await _finish(studio, follower, reply.job_id)
+        ended = await _finish(studio, follower)
     except BaseException:
         # Whatever went wrong here, the job must not run on with nobody waiting.
-        await asyncio.shield(follower.cancel(reply.job_id))
+        await asyncio.shield(follower.cancel())
         raise
     if studio.own and ended.reply.status in TERMINAL_STATUSES:
         await services.database.run(outbox.mark_delivered, reply.job_id, now=services.clock())
     return ended
 
 
-async def _finish(studio: Studio, follower: Follower, job_id: str) -> Ended:
+async def _finish(studio: Studio, follower: Follower) -> Ended:
     """Start what makes the job, and follow it meanwhile: Ctrl-C counts from the first moment."""
-    following = asyncio.create_task(follower.follow(job_id))
+    following = asyncio.create_task(follower.follow())
     beginning = asyncio.create_task(studio.begin())
     tasks: list[asyncio.Task[Any]] = [following, beginning]
     try:
@@ -164,25 +190,27 @@ def _interrupts(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(kind)
 
 
-def facts(ended: Ended, files: list[str]) -> dict[str, Any]:
+def facts(command: str, ended: Ended, files: list[str]) -> dict[str, Any]:
     """The one JSON object: the same keys whatever happened."""
     reply = ended.reply
     known = reply.data if reply.job_id else {}
-    status = known.get("status") or _WORDS.get(ended.exit_code, "failed")
+    status = known.get("status") or reply.status or _WORDS.get(ended.exit_code, "failed")
     shown: dict[str, Any] = {
         "job_id": reply.job_id,
-        "status": status,
+        "status": str(status),
         "seed": known.get("seed"),
         "recipe": known.get("recipe"),
-        "verdict": known.get("verdict"),
+        # A prompt that was refused has a verdict and no job.
+        "verdict": reply.data.get("verdict"),
         "cost": known.get("cost"),
         "queued_ms": known.get("queued_ms"),
         "run_ms": known.get("run_ms"),
         "files": files,
     }
-    for name in ("text", "generations"):
-        if known.get(name):
-            shown[name] = known[name]
+    if command == "ask":
+        shown["text"] = known.get("text")
+    if known.get("generations"):
+        shown["generations"] = known["generations"]
     if ended.exit_code:
         shown["code"] = ended.code
         shown["message"] = ended.message
@@ -190,10 +218,9 @@ def facts(ended: Ended, files: list[str]) -> dict[str, Any]:
     return shown
 
 
-def _tell(ended: Ended, files: list[str], screen: Screen, *, json: bool) -> int:
-    screen.close()
+def _tell(command: str, ended: Ended, files: list[str], screen: Screen, *, json: bool) -> int:
     if json:
-        sys.stdout.write(jsonlib.dumps(facts(ended, files)) + "\n")
+        sys.stdout.write(jsonlib.dumps(facts(command, ended, files)) + "\n")
         sys.stdout.flush()
         return ended.exit_code
     if ended.exit_code:

@@ -34,7 +34,10 @@ HELD = Verdict(
 
 
 class Hands(threading.Thread):
-    """Ends jobs as their prompt says: ``hold``, ``fail``, ``reject``, ``slow``, else a success."""
+    """Ends jobs as their prompt says: ``hold``, ``fail``, ``reject``, ``slow``, else a success.
+
+    ``stubborn`` is like ``slow``, but does not hear the member's wish to stop.
+    """
 
     def __init__(self, database_url: str, blobs: Blobs) -> None:
         super().__init__(daemon=True)
@@ -68,16 +71,19 @@ class Hands(threading.Thread):
                 status=JobStatus.REJECTED, error_code="output_refused",
                 error_params={"category_code": "SEX"},
             )  # fmt: skip
-        if "slow" in spec.prompt:
-            return self._wait(taken)
+        if "slow" in spec.prompt or "stubborn" in spec.prompt:
+            return self._wait(taken, stubborn="stubborn" in spec.prompt)
         if isinstance(spec, ChatSpec):
             answer = f"You said: {spec.prompt}"
+            held = "hold" in spec.prompt
             made = Made(
-                index=0, status=GenerationStatus.VISIBLE, seed=spec.seed, text=answer,
-                recipe={"seed": spec.seed}, verdict=Verdict().dump(),
+                index=0, seed=spec.seed, text=answer, recipe={"seed": spec.seed},
+                status=GenerationStatus.HELD if held else GenerationStatus.VISIBLE,
+                verdict=(HELD if held else Verdict()).dump(),
             )  # fmt: skip
             return Ending(
                 status=JobStatus.SUCCEEDED, made=(made,), cost=1,
+                verdict=HELD if held else Verdict(),
                 exchange=Exchange(thread=spec.thread, question=spec.prompt, answer=answer),
             )  # fmt: skip
         held = "hold" in spec.prompt
@@ -99,11 +105,11 @@ class Hands(threading.Thread):
             width=8, height=8, sha256=hashlib.sha256(image.tobytes()).hexdigest(),
         )  # fmt: skip
 
-    def _wait(self, taken: Claim) -> Ending:
+    def _wait(self, taken: Claim, *, stubborn: bool) -> Ending:
         """Work until somebody cancels, like a picture of very many steps."""
         for _ in range(1200):
             time.sleep(0.05)
             lease = self._database.write(jobs.renew, taken.job_id, taken.fence, now=now_ms())
-            if lease.cancelled or self._over.is_set():
+            if (lease.cancelled and not stubborn) or self._over.is_set():
                 break
         return Ending(status=JobStatus.CANCELLED)

@@ -1,13 +1,22 @@
-"""What a worker is told, and what it is not."""
+"""The parts of a studio: what a worker is told, a Valkey that comes back, the page's names."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
+import socket
+from pathlib import Path
 
+import httpx
 import pytest
+import redis
 
-from bot.parts import worker_env
+from bot.instance import valkeys_in
+from bot.parts import Broker, worker_env
 from bot.settings import BotSettings
+from bot.up import names_of, up
+from storage.embedded import EmbeddedValkey
 
 
 def test_a_worker_gets_no_platform_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,3 +27,94 @@ def test_a_worker_gets_no_platform_token(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "canary-secret" not in told.values()
     assert told["ATELIER_MAX_IMAGES"] == "2"
     assert told["ATELIER_PARENT_PID"] == str(os.getpid())
+
+
+def test_an_embedded_valkey_asks_for_its_password_from_the_start(tmp_path: Path) -> None:
+    server = EmbeddedValkey(tmp_path / "valkey")
+    url = server.start()
+    try:
+        with redis.Redis.from_url(url) as client:
+            assert client.ping()
+        with (
+            redis.Redis(port=int(url.rpartition(":")[2].split("/")[0])) as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            stranger.ping()
+        assert (tmp_path / "valkey").stat().st_mode & 0o077 == 0
+    finally:
+        server.stop()
+
+
+async def test_a_valkey_that_cannot_start_again_at_once_is_tried_until_it_does(
+    tmp_path: Path,
+) -> None:
+    """Its port is taken for a while: the keeper lives on, and the old URL works in the end."""
+    broker = Broker(BotSettings(home=tmp_path, redis_url=""))
+    url = await broker.start()
+    said: list[str] = []
+    keeping = asyncio.create_task(broker.keep(said.append))
+    port = int(url.rpartition(":")[2].split("/")[0])
+    try:
+        for server in valkeys_in(broker.folder):
+            server.kill()
+            server.wait(5)
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            thief.bind(("127.0.0.1", port))
+            thief.listen()
+            await asyncio.sleep(2.5)
+            assert not keeping.done()
+            assert not valkeys_in(broker.folder)
+        with redis.Redis.from_url(url) as client:
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        client.ping()
+                        break
+                    except redis.ConnectionError:
+                        await asyncio.sleep(0.1)
+        assert said == ["Valkey stopped; starting it again."]
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await broker.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "more", "known"),
+    [
+        ("127.0.0.1", "", {"127.0.0.1"}),
+        ("192.168.1.5", "", {"192.168.1.5"}),
+        ("::1", "", {"[::1]"}),
+        ("fd00::5", "", {"[fd00::5]"}),
+        ("my-box", "", {"my-box"}),
+        ("127.0.0.1", "studio.example, Art.example:8443,fd00::7,", {
+            "127.0.0.1", "studio.example", "Art.example", "[fd00::7]",
+        }),
+    ],
+)  # fmt: skip
+def test_the_page_answers_to_the_host_in_force(host: str, more: str, known: set[str]) -> None:
+    assert names_of(BotSettings(web_host=host, web_hosts=more)) == known
+
+
+async def test_a_page_that_listens_everywhere_answers_to_its_own_names_only(home: Path) -> None:
+    """As in a container, where it listens on 0.0.0.0 and is reached as 127.0.0.1 or localhost."""
+    settings = BotSettings(home=home, web_host="0.0.0.0", web_port=0, web_hosts="studio.example")
+    links: list[str] = []
+    running = asyncio.create_task(up(settings, lambda _: None, links.append, worker=False))
+    async with asyncio.timeout(60):
+        while not links:
+            assert not running.done(), running
+            await asyncio.sleep(0.05)
+    url = links[0].split("/?")[0]
+    port = url.rpartition(":")[2]
+    own = sorted(names_of(settings) - {"studio.example"})
+    async with httpx.AsyncClient() as client:
+        for name in ("127.0.0.1", "localhost", "studio.example", *own):
+            answer = await client.get(url, headers={"Host": f"{name}:{port}"})
+            assert answer.status_code == 401, name
+        for name in ("evil.example", "example", "studio.example.evil"):
+            answer = await client.get(url, headers={"Host": f"{name}:{port}"})
+            assert answer.status_code == 421, name
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
