@@ -34,16 +34,18 @@ def shifted(pictures: Tensor, generator: np.random.Generator) -> Tensor:
 
 
 def train(out: Path, steps: int, hidden: int, batch: int, noise: float) -> PatchAutoencoder:
-    """The autoencoder of `out/vae` with a freshly trained sharpening network."""
+    """The autoencoder of `out/vae` with its sharpening network trained, further if it has one."""
     icons = Icons.load(out / "icons.npz")
     generator = np.random.default_rng(0)
     torch.manual_seed(0)
     old: PatchAutoencoder = PatchAutoencoder.from_pretrained(out / "vae")
     vae: PatchAutoencoder = PatchAutoencoder(latent_channels=LATENTS, hidden=hidden)
-    vae.load_state_dict(old.state_dict(), strict=False)
     sharpen: Any = vae.sharpen
     torch.nn.init.zeros_(sharpen[-1].weight)
     torch.nn.init.zeros_(sharpen[-1].bias)
+    shapes = {name: value.shape for name, value in vae.state_dict().items()}
+    kept = {name: v for name, v in old.state_dict().items() if v.shape == shapes.get(name)}
+    vae.load_state_dict(kept, strict=False)
     weights = [
         3.0 if style == "flat" and not colour else 1.0
         for style, colour in zip(icons.styles, icons.colours, strict=True)
@@ -72,8 +74,8 @@ def train(out: Path, steps: int, hidden: int, batch: int, noise: float) -> Patch
         loss.backward()
         optimizer.step()
         schedule.step()
-        rough = (linear[busy] - wanted[busy]).abs().mean()
-        before, after = 0.98 * before + 0.02 * float(rough), 0.98 * after + 0.02 * float(loss)
+        rough = (linear[busy] - wanted[busy]).detach().abs().mean()
+        before, after = 0.98 * before + 0.02 * rough.item(), 0.98 * after + 0.02 * loss.item()
         if step % 200 == 199:
             print(f"{step + 1}: linear {before:.4f}, sharpened {after:.4f}", flush=True)
     return vae
@@ -84,9 +86,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("var/starter"))
     parser.add_argument("--steps", type=int, default=2500)
-    parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--noise", type=float, default=0.25)
+    parser.add_argument("--hidden", type=int, default=384)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--noise", type=float, default=0.2)
     options = parser.parse_args()
     torch.set_num_threads(1)
     vae = train(options.out, options.steps, options.hidden, options.batch, options.noise)
