@@ -290,10 +290,10 @@ async def _work(
         worker_log.close()
 
 
-async def _until(stop: asyncio.Event, task: asyncio.Task[Any]) -> None:
-    """Wait for a task to end or for ``stop``, whichever is first."""
+async def _until(stop: asyncio.Event, part: asyncio.Task[Any]) -> None:
+    """Wait for a part to end or for ``stop``, whichever is first."""
     waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait([waiting, task], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([waiting, part], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
 
 

@@ -194,9 +194,9 @@ async def _hire(
     return running
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+async def _end(part: asyncio.Task[None]) -> None:
+    part.cancel()
+    await asyncio.gather(part, return_exceptions=True)
 
 
 async def _embed(stack: AsyncExitStack, settings: BotSettings, screen: Screen) -> Studio:
