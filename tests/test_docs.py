@@ -11,6 +11,7 @@ import yaml
 from bot.cli import app as cli
 from bot.settings import BotSettings
 from storage.registry import load_registry
+from storage.schema import JobKind
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,6 +73,16 @@ def test_every_model_says_its_licence_and_source() -> None:
         assert card.revision
         if card.source == "hub":
             assert re.fullmatch(r"[0-9a-f]{40}", card.revision), card.name
+
+
+def test_the_starters_revision_is_its_weights() -> None:
+    from worker.starter.folders import fingerprint
+    from worker.starter.picture import WEIGHTS
+
+    files = sorted(path for path in WEIGHTS.rglob("*") if path.is_file())
+    assert load_registry().find("starter-icons", JobKind.IMAGE).revision == fingerprint(files)[:12]
+    assert sum(path.stat().st_size for path in files) <= 60_000_000
+    assert max(path.stat().st_size for path in files) <= 15_000_000
 
 
 def test_top_level_is_the_fixed_one() -> None:

@@ -51,7 +51,7 @@ def parse_size(size: str, card: ModelCard) -> tuple[int, int]:
     """
     if not size:
         return card.width, card.height
-    square, portrait, landscape, *_ = sizes_for(card.width, card.max_side)
+    square, portrait, landscape = sizes_for(card.width)
     words = {"square": square, "portrait": portrait, "landscape": landscape}
     match = _SIZE.fullmatch(words.get(size.lower(), size).strip())
     if match is None:

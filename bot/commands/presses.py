@@ -103,7 +103,7 @@ async def edit(context: Context, target: str) -> Reply:
     card = registry.find(spec.model, JobKind.IMAGE)
     texts = context.texts
     size = f"{spec.width}x{spec.height}"
-    sizes = sizes_for(card.width, card.max_side)
+    sizes = sizes_for(card.width)
 
     def label(name: str) -> str:
         return texts(f"field.{name}")

@@ -143,7 +143,7 @@ def options_of(
             )
             default = card.name
         elif source == "sizes":
-            choices = sizes_for(card.width, card.max_side)
+            choices = sizes_for(card.width)
             default = f"{card.width}x{card.height}"
         elif isinstance(source, list):
             choices = tuple(str(choice) for choice in source)
@@ -162,13 +162,13 @@ def options_of(
     return tuple(options)
 
 
-def sizes_for(native: int, longest: int) -> tuple[str, ...]:
-    """Sizes to offer: square, portrait and landscape at the native scale, and double."""
+def sizes_for(native: int) -> tuple[str, ...]:
+    """Sizes to offer: square, portrait and landscape at the native scale.
+
+    Larger ones may be typed, but a model repeats itself beyond what it learned.
+    """
     three_quarters = native * 3 // 4 // 8 * 8
-    sizes = [f"{native}x{native}", f"{three_quarters}x{native}", f"{native}x{three_quarters}"]
-    if native * 2 <= longest:
-        sizes.append(f"{native * 2}x{native * 2}")
-    return tuple(sizes)
+    return (f"{native}x{native}", f"{three_quarters}x{native}", f"{native}x{three_quarters}")
 
 
 def explain(error: ValidationError, registry: Registry) -> MemberError:

@@ -121,13 +121,13 @@ async def test_reroll_keeps_the_words_and_changes_the_seed(
 
 
 async def test_edit_offers_the_same_values(fake: FakeAdapter) -> None:
-    first = await fake.say("imagine", prompt="a red apple", seed=7, negative="worm", style="soft")
+    first = await fake.say("imagine", prompt="a red apple", seed=7, negative="worm", style="flat")
     form = (await fake.press(Verb.EDIT, first.job_id or "")).form
     assert form is not None
     values = {field.name: field.value for field in form.fields}
     assert values["seed"] == "7"
     assert values["negative"] == "worm"
-    assert values["style"] == "soft"
+    assert values["style"] == "flat"
     sent = await fake.say(form.command, **(values | {"prompt": "a green apple"}))
     assert sent.code is None
     assert sent.prompt == "a green apple"

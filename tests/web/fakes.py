@@ -280,7 +280,7 @@ def make_core(studio: FakeStudio) -> Core:
             FormField(name="prompt", label=t("field.prompt"), kind="long", value=spec.prompt,
                       required=True),
             FormField(name="style", label=t("field.style"), kind="choice", value=spec.style,
-                      choices=("", "flat", "soft", "cartoon", "3d")),
+                      choices=("", "flat")),
             FormField(name="seed", label=t("field.seed"), kind="integer", value=str(spec.seed),
                       minimum=0),
             FormField(name="steps", label=t("field.steps"), kind="integer",

@@ -257,12 +257,12 @@ async def test_a_late_event_does_not_bring_a_finished_card_back(visit: Any, site
 
 async def test_same_seed_and_edit(visit: Any, site: Site) -> None:
     page = await visit()
-    await drawn(page, site, "/imagine a red apple seed:7 style:soft")
+    await drawn(page, site, "/imagine a red apple seed:7 style:flat")
     await page.get_by_role("button", name="Same seed and edit").click()
     form = page.locator("dialog form")
     await expect(form.get_by_label("Prompt")).to_have_value("a red apple")
     await expect(form.get_by_label("Seed", exact=True)).to_have_value("7")
-    await expect(form.get_by_role("radio", name="Soft")).to_be_checked()
+    await expect(form.get_by_role("radio", name="Flat")).to_be_checked()
     await form.get_by_label("Prompt").fill("a green apple")
     await form.get_by_label("Seed", exact=True).fill("-1")
     await form.get_by_role("button", name="Draw it").click()
@@ -272,7 +272,7 @@ async def test_same_seed_and_edit(visit: Any, site: Site) -> None:
     await form.get_by_role("button", name="Draw it").click()
     await expect(page.locator("dialog")).to_be_hidden()
     values = await site.asked(2)
-    assert (values.prompt, values.seed, values.style) == ("a green apple", 7, "soft")
+    assert (values.prompt, values.seed, values.style) == ("a green apple", 7, "flat")
     await expect(page.locator(".card")).to_have_count(2)
 
 
@@ -426,8 +426,8 @@ async def test_the_panel_sends_what_it_shows(visit: Any, site: Site) -> None:
     page = await visit()
     panel = page.locator("#panel")
     await panel.get_by_label("Prompt", exact=True).fill("a boat")
-    await panel.locator(".option", has_text="Cartoon").click()
-    await panel.locator(".option", has_text="256×256").click()
+    await panel.locator(".option", has_text="Flat").click()
+    await panel.locator(".option", has_text="96×128").click()
     await panel.get_by_label("Steps").fill("33")
     await expect(panel.locator("output[for=make-steps]")).to_have_text("33")
     await panel.get_by_role("button", name="Roll a random seed").click()
@@ -435,7 +435,7 @@ async def test_the_panel_sends_what_it_shows(visit: Any, site: Site) -> None:
     await panel.locator(".field-segments .option", has_text="2").click()
     await panel.get_by_role("button", name="Make it").click()
     values = await site.asked()
-    assert (values.prompt, values.style, values.size) == ("a boat", "cartoon", "256x256")
+    assert (values.prompt, values.style, values.size) == ("a boat", "flat", "96x128")
     assert (values.steps, values.seed, values.count) == (33, seed, 2)
 
 

@@ -17,7 +17,7 @@ PREVIEW_SIDE = 128
 """Longest side of a preview in pixels."""
 
 _CHEAP_VAE = 2_000_000
-"""Autoencoders of fewer parameters (the starter's is one matrix) are decoded for previews."""
+"""Autoencoders of fewer parameters (the starter's has 0.7 M) are decoded for previews."""
 
 
 def digest(image: Image.Image) -> str:
