@@ -96,7 +96,7 @@ def panel_controls(info: CommandInfo, texts: Texts) -> list[Control]:
     return [
         control_of(option, texts)
         for option in info.options
-        if not (option.choices and len(option.choices) == 1)
+        if option.choices != (option.default,)
     ]
 
 
