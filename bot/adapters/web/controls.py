@@ -94,9 +94,7 @@ def _shape(option: OptionInfo | FormField) -> Shape:
 def panel_controls(info: CommandInfo, texts: Texts) -> list[Control]:
     """The creative panel of a command. A choice of one is no choice and is left out."""
     return [
-        control_of(option, texts)
-        for option in info.options
-        if option.choices != (option.default,)
+        control_of(option, texts) for option in info.options if option.choices != (option.default,)
     ]
 
 
