@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,23 @@ def in_memory(url: str) -> bool:
     return url in ("sqlite://", "sqlite:///:memory:")
 
 
+def _insist(cursor: Any, pragma: str) -> None:
+    """Run a pragma, again for five seconds while the file is locked.
+
+    Switching a fresh file to WAL fails at once when another process does the same: SQLite does
+    not call its busy handler there.
+    """
+    deadline = time.monotonic() + 5.0
+    while True:
+        try:
+            cursor.execute(pragma)
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 def make_engine(url: str) -> Engine:
     """An engine whose every transaction is a real one.
 
@@ -70,7 +88,7 @@ def make_engine(url: str) -> Engine:
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in _SQLITE_PRAGMAS:
-            cursor.execute(pragma)
+            _insist(cursor, pragma)
         cursor.close()
 
     @event.listens_for(engine, "begin")
