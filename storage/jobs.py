@@ -34,9 +34,8 @@ from storage.models import Generation, Job, Member, Outbox, Tier, Workspace
 from storage.schema import (
     TERMINAL_STATUSES,
     Address,
-    ChatSpec,
+    AnySpec,
     GenerationStatus,
-    ImageSpec,
     JobStatus,
     Millis,
     Verdict,
@@ -69,7 +68,7 @@ class Made:
 def submit(
     session: Session,
     actor: Actor,
-    spec: ImageSpec | ChatSpec,
+    spec: AnySpec,
     *,
     key: str,
     address: Address,

@@ -6,7 +6,7 @@ A credit is one picture of the model's own size and steps, or 512 tokens. Never 
 from __future__ import annotations
 
 from storage.registry import ModelCard
-from storage.schema import ChatSpec, ImageSpec, Millis
+from storage.schema import AnySpec, ImageSpec, Millis
 
 TOKENS_PER_CREDIT = 512
 _LOAD_MS = 120_000
@@ -25,14 +25,14 @@ def tokens_price(tokens: int, card: ModelCard) -> int:
     return max(1, -(-tokens * card.factor // TOKENS_PER_CREDIT))
 
 
-def quote(spec: ImageSpec | ChatSpec, card: ModelCard) -> int:
+def quote(spec: AnySpec, card: ModelCard) -> int:
     """The most a job can cost: what is reserved, and shown before."""
     if isinstance(spec, ImageSpec):
         return picture_price(spec, card) * spec.count
     return tokens_price(spec.max_tokens, card)
 
 
-def estimate_ms(spec: ImageSpec | ChatSpec, card: ModelCard) -> Millis:
+def estimate_ms(spec: AnySpec, card: ModelCard) -> Millis:
     """Engine time foreseen for a job; corrected by the truth when it ends."""
     if isinstance(spec, ImageSpec):
         area = (spec.width * spec.height) / (card.width * card.height)
@@ -41,6 +41,6 @@ def estimate_ms(spec: ImageSpec | ChatSpec, card: ModelCard) -> Millis:
     return max(1, card.token_ms * spec.max_tokens // 2)
 
 
-def deadline_ms(spec: ImageSpec | ChatSpec, card: ModelCard) -> Millis:
+def deadline_ms(spec: AnySpec, card: ModelCard) -> Millis:
     """How long one run may take: generous for a busy machine, finite for a stuck one."""
     return _LOAD_MS + 20 * estimate_ms(spec, card)

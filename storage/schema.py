@@ -42,6 +42,32 @@ class JobKind(StrEnum):
     CHAT = "chat"
 
 
+class Mode(StrEnum):
+    """What an image job starts from."""
+
+    TEXT = "text"  # noise only
+    IMAGE = "image"  # a start picture, changed as far as ``strength`` says
+    INPAINT = "inpaint"  # a start picture, redrawn where the mask is white
+    OUTPAINT = "outpaint"  # a start picture, continued beyond its edges
+    UPSCALE = "upscale"  # a start picture, made larger
+
+
+class Grade(StrEnum):
+    """What "the same recipe, the same picture" promises (shared/PERFORMANCE.md 4.4)."""
+
+    EXACT = "exact"  # CPU: bit-identical whatever shares the batch
+    REPLAY = "replay"  # GPU: bit-identical when run again in the recorded batch bucket
+    STRICT = "strict"  # a batch of one: bit-identical on the same device and versions
+
+
+class ControlKind(StrEnum):
+    """What a control picture says about the result."""
+
+    CANNY = "canny"
+    DEPTH = "depth"
+    POSE = "pose"
+
+
 class JobStatus(StrEnum):
     """``queued -> running -> succeeded | failed | rejected | cancelled``."""
 
@@ -201,11 +227,52 @@ class Address(Frozen):
     message: str | None = None
 
 
+class Source(Frozen):
+    """A picture somebody gave us or we made, judged and stored: what a spec starts from.
+
+    ``sha256`` is of its uint8 RGB pixels (RGBA where it has an alpha channel), so that a recipe
+    names its content and not only its place.
+    """
+
+    blob: str
+    sha256: str
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    generation_id: str | None = None
+    """The generation it is, when we made it."""
+
+
+class Adapter(Frozen):
+    """A LoRA by name and how strongly it applies."""
+
+    name: str
+    weight: float = Field(default=1.0, ge=-2.0, le=2.0)
+
+
+class Control(Frozen):
+    """A picture that steers the layout. ``annotated`` means it already is an edge map, say."""
+
+    kind: ControlKind
+    source: Source
+    scale: float = Field(default=1.0, ge=0.0, le=2.0)
+    annotated: bool = False
+
+
+class Margins(Frozen):
+    """Pixels to add on each side of a start picture."""
+
+    left: int = Field(default=0, ge=0, le=1024)
+    top: int = Field(default=0, ge=0, le=1024)
+    right: int = Field(default=0, ge=0, le=1024)
+    bottom: int = Field(default=0, ge=0, le=1024)
+
+
 class ImageSpec(Frozen):
     """A picture job with every default already filled in: nothing is left to chance.
 
     Picture ``i`` of ``count`` uses seed ``(seed + i) % 2**63``. ``prompt`` is what the member
     typed; the style's template is applied by the worker, so that the recipe shows both.
+    ``width`` and ``height`` are those of the result.
     """
 
     kind: Literal[JobKind.IMAGE] = JobKind.IMAGE
@@ -220,6 +287,29 @@ class ImageSpec(Frozen):
     scheduler: str
     seed: int = Field(ge=0, le=MAX_SEED)
     count: int = Field(default=1, ge=1, le=4)
+    mode: Mode = Mode.TEXT
+    start: Source | None = None
+    """The start picture of every mode but *text*."""
+    mask: Source | None = None
+    """White where *inpaint* redraws; the start picture's size."""
+    strength: float = Field(default=0.6, gt=0.0, le=1.0)
+    """How far a start picture may change: 1 forgets it."""
+    margins: Margins = Margins()
+    scale: int = Field(default=1, ge=1, le=4)
+    """How many times larger *upscale* makes it, per side."""
+    control: Control | None = None
+    reference: Source | None = None
+    """A picture whose content the result should resemble (IP-Adapter)."""
+    reference_scale: float = Field(default=0.6, ge=0.0, le=1.0)
+    adapters: tuple[Adapter, ...] = ()
+    grade: Grade | None = None
+    """None: the device's own (*exact* on a CPU, *replay* on a GPU)."""
+    bucket: int | None = Field(default=None, ge=1)
+    """The batch bucket to run in again (*replay* of a receipt); None lets the engine choose."""
+    enhance: bool = False
+    """Let the chat model write the prompt out first; the recipe shows both."""
+    draft: bool = False
+    """One of a grid of quick drafts that may be finished at full size."""
 
     def seed_of(self, index: int) -> int:
         """The seed of picture ``index`` (0 to count - 1)."""
@@ -243,6 +333,17 @@ class ChatSpec(Frozen):
     max_tokens: int = Field(ge=1, le=4096)
     temperature: float = Field(ge=0.0, le=2.0)
     seed: int = Field(ge=0, le=MAX_SEED)
+    persona: str = ""
+    template: str = ""
+    """The prompt template the turns were made with (*enhance*, *brainstorm* ...); empty: none."""
+    stop: tuple[str, ...] = ()
+    repetition_penalty: float = Field(default=1.0, ge=0.5, le=2.0)
+    output_schema: dict[str, Any] | None = None
+    """JSON schema the answer must satisfy; repaired once, then the job fails."""
+    tools: tuple[str, ...] = ()
+    """Names of the tools the model may call, as the asking member."""
+    images: tuple[Source, ...] = ()
+    """Pictures the question is about, for a vision model."""
 
     @property
     def prompt(self) -> str:
@@ -250,16 +351,17 @@ class ChatSpec(Frozen):
         return self.turns[-1].text
 
 
-JobSpec = Annotated[ImageSpec | ChatSpec, Field(discriminator="kind")]
-_SPEC: TypeAdapter[ImageSpec | ChatSpec] = TypeAdapter(JobSpec)
+AnySpec = ImageSpec | ChatSpec
+JobSpec = Annotated[AnySpec, Field(discriminator="kind")]
+_SPEC: TypeAdapter[AnySpec] = TypeAdapter(JobSpec)
 
 
-def parse_spec(data: dict[str, Any]) -> ImageSpec | ChatSpec:
+def parse_spec(data: dict[str, Any]) -> AnySpec:
     """A stored spec back as a value. Raises ``pydantic.ValidationError`` on junk."""
     return _SPEC.validate_python(data)
 
 
-def batch_key(spec: ImageSpec | ChatSpec) -> str:
+def batch_key(spec: AnySpec) -> str:
     """Requests with equal keys may share a forward pass: same model and, for pictures, shape."""
     if isinstance(spec, ImageSpec):
         return f"image:{spec.model}:{spec.width}x{spec.height}"

@@ -12,6 +12,7 @@ from storage import ledger, views
 from storage.ledger import Balance
 from storage.models import Generation
 from storage.schema import (
+    AnySpec,
     Category,
     ChatSpec,
     Event,
@@ -155,9 +156,7 @@ def _why(code: str, params: dict[str, Any], texts: Texts) -> str:
     return texts(f"error.{code}", **params)
 
 
-def masked(
-    spec: ImageSpec | ChatSpec, verdict: dict[str, Any] | None, texts: Texts
-) -> ImageSpec | ChatSpec:
+def masked(spec: AnySpec, verdict: dict[str, Any] | None, texts: Texts) -> AnySpec:
     """The spec with its words hidden when words are what a verdict holds or blocks.
 
     Others read the card too: what waits for a moderator is not repeated on it meanwhile.
@@ -211,12 +210,12 @@ def facts(seen: JobView) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _cancel(job_id: str, spec: ImageSpec | ChatSpec, texts: Texts) -> Button:
+def _cancel(job_id: str, spec: AnySpec, texts: Texts) -> Button:
     label = "button.stop" if isinstance(spec, ChatSpec) else "button.cancel"
     return Button(verb=Verb.CANCEL, target=job_id, label=texts(label), style="danger")
 
 
-def _again(job_id: str, spec: ImageSpec | ChatSpec, texts: Texts) -> tuple[Button, ...]:
+def _again(job_id: str, spec: AnySpec, texts: Texts) -> tuple[Button, ...]:
     if isinstance(spec, ChatSpec):
         return (Button(verb=Verb.REGENERATE, target=job_id, label=texts("button.regenerate")),)
     return (
@@ -225,9 +224,7 @@ def _again(job_id: str, spec: ImageSpec | ChatSpec, texts: Texts) -> tuple[Butto
     )
 
 
-def _eta(
-    seen: JobView, spec: ImageSpec | ChatSpec, live: Event | None, now: Millis
-) -> Millis | None:
+def _eta(seen: JobView, spec: AnySpec, live: Event | None, now: Millis) -> Millis | None:
     """When a running job will probably be done: by its own pace once it has one."""
     started = seen.job.started_at
     if live is not None and live.steps and started is not None and isinstance(spec, ImageSpec):
@@ -238,7 +235,7 @@ def _eta(
 
 
 def _running(
-    seen: JobView, spec: ImageSpec | ChatSpec, texts: Texts, live: Event | None, now: Millis
+    seen: JobView, spec: AnySpec, texts: Texts, live: Event | None, now: Millis
 ) -> dict[str, object]:
     stopping = seen.job.cancel_requested_at is not None
     shown: dict[str, object] = {
@@ -263,7 +260,7 @@ def _running(
     return shown
 
 
-def _result(seen: JobView, spec: ImageSpec | ChatSpec, texts: Texts) -> dict[str, object]:
+def _result(seen: JobView, spec: AnySpec, texts: Texts) -> dict[str, object]:
     if isinstance(spec, ChatSpec):
         return _answer(seen, spec, texts)
     pictures = tuple(_picture(made, spec, texts) for made in seen.generations)

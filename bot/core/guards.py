@@ -14,11 +14,10 @@ from storage import jobs, prices
 from storage.errors import Refused, RetryLater
 from storage.queue import flush_outbox
 from storage.schema import (
+    AnySpec,
     Category,
-    ChatSpec,
     Event,
     EventType,
-    ImageSpec,
     JobKind,
     Outcome,
     Verdict,
@@ -68,7 +67,7 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
 
 async def submit_job(
     context: Context,
-    spec: ImageSpec | ChatSpec,
+    spec: AnySpec,
     *,
     verdict: Verdict,
     parent_id: str | None = None,

@@ -24,9 +24,20 @@ def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 @cache
 def load_words(folder: Path, locale: str) -> dict[str, str]:
-    """Every sentence of one folder and language, keys joined by dots."""
-    with (folder / f"{locale}.toml").open("rb") as file:
-        return _flatten(tomllib.load(file))
+    """Every sentence of one folder and language, keys joined by dots.
+
+    ``<locale>.toml`` and, one file per family, ``<locale>/*.toml``. Raises ``ValueError`` when
+    two files say the same key: one would silently win.
+    """
+    words: dict[str, str] = {}
+    for path in (folder / f"{locale}.toml", *sorted((folder / locale).glob("*.toml"))):
+        with path.open("rb") as file:
+            fresh = _flatten(tomllib.load(file))
+        twice = words.keys() & fresh.keys()
+        if twice:
+            raise ValueError(f"{path} repeats {', '.join(sorted(twice))}")
+        words |= fresh
+    return words
 
 
 def pick_locale(wanted: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.registry import ModelCard, Registry
-from storage.schema import ChatSpec, ImageSpec, JobKind
+from storage.schema import AnySpec, ImageSpec, JobKind
 from worker.engine.errors import EngineStopped
 from worker.engine.run import Run
 from worker.engine.runners.base import Runner
@@ -127,7 +127,7 @@ class Engine:
         """Names of the models in memory, alphabetical."""
         return list(self._loaded)
 
-    def submit(self, job_id: str, spec: ImageSpec | ChatSpec) -> Run:
+    def submit(self, job_id: str, spec: AnySpec) -> Run:
         """Hands a job to the engine; call it on the event loop. Never blocks.
 
         Raises ``NotFound`` for an unknown model or style and ``BadInput`` for an unknown sampler.

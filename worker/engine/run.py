@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from storage.errors import AtelierError
-from storage.schema import ChatSpec, ImageSpec
+from storage.schema import AnySpec, ImageSpec
 from worker.engine.outputs import Output
 
 
@@ -19,7 +19,7 @@ class Run(AsyncIterator[Output]):
     whole run; pictures already yielded stay good. Leaving the loop early does not cancel.
     """
 
-    def __init__(self, job_id: str, spec: ImageSpec | ChatSpec, wake: Callable[[], None]) -> None:
+    def __init__(self, job_id: str, spec: AnySpec, wake: Callable[[], None]) -> None:
         self.job_id = job_id
         self.spec = spec
         self.places = spec.count if isinstance(spec, ImageSpec) else 1
