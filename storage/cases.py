@@ -12,7 +12,15 @@ from sqlmodel import Session, col, select
 from storage.errors import NotAllowed, NotFound
 from storage.ledger import changed
 from storage.models import Case, Generation, Job
-from storage.schema import CaseOrigin, CaseStatus, GenerationStatus, Millis, is_id
+from storage.schema import (
+    CaseOrigin,
+    CaseStatus,
+    GenerationStatus,
+    Millis,
+    Role,
+    is_id,
+    role_at_least,
+)
 from storage.threads import forget
 from storage.workspaces import Actor
 
@@ -86,7 +94,7 @@ def remove(session: Session, generation_id: str, *, actor: Actor) -> str | None:
     """
     made = generation(session, generation_id, workspace_id=actor.workspace.id)
     job = session.get_one(Job, made.job_id)
-    moderator = actor.member.role in ("moderator", "admin")
+    moderator = role_at_least(actor.member.role, Role.MODERATOR)
     if job.member_id != actor.member.id and not moderator:
         raise NotAllowed("not_yours")
     reviewed = session.exec(

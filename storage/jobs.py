@@ -38,10 +38,12 @@ from storage.schema import (
     GenerationStatus,
     JobStatus,
     Millis,
+    Role,
     Verdict,
     batch_key,
     is_id,
     new_id,
+    role_at_least,
 )
 from storage.threads import conversation as conversation
 from storage.threads import remember as remember
@@ -262,7 +264,7 @@ def cancel(session: Session, job_id: str, *, actor: Actor, now: Millis) -> JobSt
     nothing changes. Raises ``NotFound`` or ``NotAllowed``.
     """
     job = find(session, job_id, workspace_id=actor.workspace.id)
-    if job.member_id != actor.member.id and actor.member.role not in ("moderator", "admin"):
+    if job.member_id != actor.member.id and not role_at_least(actor.member.role, Role.MODERATOR):
         raise NotAllowed("not_yours")
     # Between two UPDATEs a claim or a give-back could slip through; behind a lock it cannot.
     session.exec(select(Job.id).where(Job.id == job_id).with_for_update()).one()

@@ -35,6 +35,26 @@ class Platform(StrEnum):
     FAKE = "fake"  # tests
 
 
+class Role(StrEnum):
+    """What a person may do in a workspace, least first; each may do what those before may."""
+
+    MEMBER = "member"
+    MODERATOR = "moderator"
+    ADMIN = "admin"
+    OWNER = "owner"
+
+    @property
+    def rank(self) -> int:
+        """0 for a member, rising."""
+        return list(Role).index(self)
+
+
+def role_at_least(role: str, least: Role) -> bool:
+    """Whether a stored role is ``least`` or more; a word we do not know is a member's."""
+    known = Role(role) if role in set(Role) else Role.MEMBER
+    return known.rank >= least.rank
+
+
 class JobKind(StrEnum):
     """What a job makes; each kind has its runner."""
 

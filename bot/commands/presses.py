@@ -21,8 +21,10 @@ from storage.schema import (
     ImageSpec,
     JobKind,
     JobStatus,
+    Role,
     Turn,
     parse_spec,
+    role_at_least,
 )
 
 
@@ -42,7 +44,7 @@ async def _own(context: Context, job_id: str) -> Job:
     """The job, for who asked for it or a moderator. Raises ``NotFound`` or ``NotAllowed``."""
     job = await _job(context, job_id)
     member = context.actor.member
-    if job.member_id != member.id and member.role not in ("moderator", "admin"):
+    if job.member_id != member.id and not role_at_least(member.role, Role.MODERATOR):
         raise NotAllowed("not_yours")
     return job
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,7 +14,7 @@ from bot.core.reply import Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.texts import Texts
 from storage.errors import AtelierError, MemberError, OperatorError, Refused, RetryLater
-from storage.schema import Address, Frozen, Platform, new_id
+from storage.schema import Address, Frozen, Millis, Platform, Role, new_id
 from storage.workspaces import Actor
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741  (the input model of a command)
@@ -30,7 +30,14 @@ class Who(Frozen):
     workspace_name: str = ""
     member: str
     member_name: str = ""
-    role: Literal["member", "moderator", "admin"] = "member"
+    role: Role = Role.MEMBER
+    """As the platform's own permissions say; a workspace may map it otherwise."""
+    roles: tuple[str, ...] = ()
+    """Ids of platform roles (Discord) or groups (Slack): a tier or a right may hang on one."""
+    entitlements: tuple[str, ...] = ()
+    """SKUs the platform says this person has bought and still holds."""
+    account_created_at: Millis | None = None
+    """When the platform account was made; fresh ones get no free credits yet."""
 
 
 class Invocation(Frozen):
