@@ -325,7 +325,10 @@ class ImageSpec(Frozen):
     grade: Grade | None = None
     """None: the device's own (*exact* on a CPU, *replay* on a GPU)."""
     bucket: int | None = Field(default=None, ge=1)
-    """The batch bucket to run in again (*replay* of a receipt); None lets the engine choose."""
+    """The batch bucket (rows of every pass) to run in again (*replay* of a receipt); None lets the
+    engine choose."""
+    buckets: tuple[int, ...] = ()
+    """The same where neighbours came and went: rows of each step's pass."""
     enhance: bool = False
     """Let the chat model write the prompt out first; the recipe shows both."""
     draft: bool = False

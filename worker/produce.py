@@ -14,7 +14,7 @@ from moderation.pipeline import Content, Surface
 from moderation.policy import Policy
 from storage import prices
 from storage.endings import Ending, Exchange
-from storage.errors import OperatorError
+from storage.errors import MemberError, OperatorError
 from storage.jobs import Claim, Made
 from storage.schema import (
     ChatSpec,
@@ -62,6 +62,9 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     except ModelUnavailable as error:
         log.error("%s", error)
         return failed("model_unavailable", run)
+    except MemberError as error:
+        # What only the loaded model could tell: a sampler it cannot use, say.
+        return failed(error.code, run, **{name: str(value) for name, value in error.params.items()})
     except BadPicture:
         return failed("bad_picture", run)
     except StepFailed as error:

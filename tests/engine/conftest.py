@@ -27,6 +27,7 @@ from storage.registry import ModelCard, Registry, Style
 from storage.schema import ChatSpec, ImageSpec, JobKind, Turn
 from worker.engine.engine import Engine
 from worker.engine.runners.chat import ChatRunner
+from worker.engine.runners.families.sd import StableDiffusion
 from worker.engine.runners.image import ImageRunner
 
 MARKS = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
@@ -164,7 +165,8 @@ def registry() -> Registry:
 def image_runner(stock_pipe: Any, registry: Registry) -> ImageRunner:
     """An exact runner over its own copy of the tiny pipeline, shared by the whole session."""
     with torch.inference_mode():
-        return ImageRunner(registry.cards["tiny"], registry, copy.deepcopy(stock_pipe), "cpu")
+        family = StableDiffusion(copy.deepcopy(stock_pipe), "cpu")
+        return ImageRunner(registry.cards["tiny"], registry, family)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,8 @@ from worker.engine.errors import (
 )
 from worker.engine.outputs import Answer, Output, Picture, Progress
 from worker.engine.run import Run
-from worker.engine.runners.base import Runner, Stepped
+from worker.engine.runners.base import Runner
+from worker.engine.runners.image import Pass, Stepped
 
 
 class Hooked:
@@ -46,6 +47,9 @@ class Hooked:
 
     def advance(self, work: Any, result: Any) -> Stepped:
         return self.inner.advance(work, result)
+
+    def drop(self, work: Any) -> None:
+        self.inner.drop(work)
 
     def warm(self) -> None:
         self.inner.warm()
@@ -213,7 +217,7 @@ async def test_nan_and_flat_pictures_are_refused(
         def forward(self, works: Sequence[Any]) -> list[Any]:
             results = super().forward(works)
             if works[0].step == works[0].steps and works[0].seed == 13:
-                return [torch.full_like(r, poison or 0.5) for r in results]
+                return [Pass([torch.full_like(r.outs[0], poison or 0.5)], 1) for r in results]
             return results
 
     engine = made(registry, {"tiny": Sick(image_runner, lambda works: None)})

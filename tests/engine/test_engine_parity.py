@@ -14,6 +14,7 @@ from storage.schema import ChatSpec, ImageSpec, Turn
 from worker.engine.engine import Engine
 from worker.engine.outputs import Answer, Picture, Progress, Text
 from worker.engine.runners.chat import REPETITION_PENALTY
+from worker.engine.runners.families.base import UNET_SAMPLERS
 from worker.engine.runners.image import ImageRunner
 from worker.engine.runners.text import render
 from worker.engine.samplers import SAMPLERS
@@ -26,11 +27,10 @@ async def picture(engine: Engine, spec: ImageSpec) -> Picture:
 def through_pipeline(pipe: Any, spec: ImageSpec, width: int = 64, height: int = 64) -> Any:
     """What diffusers makes of a spec."""
     chosen = SAMPLERS[spec.scheduler]
+    kind = getattr(diffusers, chosen.cls) if chosen.cls else type(pipe.scheduler)
     own = diffusers.StableDiffusionPipeline(**pipe.components, requires_safety_checker=False)
     own.set_progress_bar_config(disable=True)
-    own.scheduler = getattr(diffusers, chosen.cls).from_config(
-        pipe.scheduler.config, **chosen.settings
-    )
+    own.scheduler = kind.from_config(pipe.scheduler.config, **chosen.settings)
     return own(
         spec.prompt,
         negative_prompt=spec.negative or None,
@@ -42,7 +42,7 @@ def through_pipeline(pipe: Any, spec: ImageSpec, width: int = 64, height: int = 
     ).images[0]
 
 
-@pytest.mark.parametrize("scheduler", sorted(SAMPLERS))
+@pytest.mark.parametrize("scheduler", sorted(UNET_SAMPLERS))
 @pytest.mark.parametrize("guidance", [0.0, 5.0])
 async def test_bit_identical_to_the_pipeline(
     scheduler: str,
@@ -54,7 +54,7 @@ async def test_bit_identical_to_the_pipeline(
 ) -> None:
     spec = image_spec(scheduler=scheduler, guidance=guidance, steps=5, negative="blurry")
     made = await picture(engine, spec)
-    same_layers = through_pipeline(image_runner.pipe, spec)
+    same_layers = through_pipeline(image_runner.family.pipe, spec)
     assert np.array_equal(made.image, same_layers)
     # Stock layers round differently (PERFORMANCE.md 1.1): never more than one level of 255.
     stock = np.asarray(through_pipeline(stock_pipe, spec), dtype=int)
@@ -64,16 +64,17 @@ async def test_bit_identical_to_the_pipeline(
 async def test_sizes_between_latent_cells_are_cut_from_the_middle(
     engine: Engine, image_runner: ImageRunner, image_spec: Callable[..., ImageSpec]
 ) -> None:
-    image_runner.factor, before = 16, image_runner.factor
+    family = image_runner.family
+    family.pipe.vae_scale_factor, before = 16, family.factor
     try:
         spec = image_spec(width=72, height=104, guidance=0.0)
         assert image_runner.begin(spec, 0).latents.shape == (1, 4, 7, 5)
     finally:
-        image_runner.factor = before
+        family.pipe.vae_scale_factor = before
     made = await picture(engine, image_spec(width=72, height=104))
     assert made.image.size == (72, 104)
     assert np.array_equal(
-        made.image, through_pipeline(image_runner.pipe, image_spec(), width=72, height=104)
+        made.image, through_pipeline(image_runner.family.pipe, image_spec(), width=72, height=104)
     )
 
 

@@ -61,5 +61,5 @@ def test_the_fit_finds_a_linear_decoder() -> None:
             super().__init__()
             self.weight = self.big
 
-    preview = pixels.previewer(Vae(), decode)(torch.randn(1, 4, 4, 8))
+    preview = pixels.previewer(Vae(), decode, 4)(torch.randn(1, 4, 4, 8))
     assert preview.size == (128, 64)

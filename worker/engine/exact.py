@@ -14,11 +14,13 @@ same for the network as a whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+T = TypeVar("T")
 
 MIN_ROWS = 8
 """Rows from which a matrix product no longer depends on their number (4 suffices where measured;
@@ -100,13 +102,15 @@ def make_exact(module: Any) -> None:
             child._paired, child._shared = {}, {}
 
 
-def shared_rows(forward: Callable[[Sequence[int]], Tensor], rows: int) -> tuple[Tensor, bool]:
+def shared_rows(
+    forward: Callable[[Sequence[T]], list[Tensor]], rows: Sequence[T]
+) -> tuple[list[Tensor], bool]:
     """Runs ``forward`` for all rows at once and again one by one, and compares.
 
-    ``forward(indices)`` returns one output row per index. Returns the row-by-row result, which is
-    right by construction, and whether sharing gave the same bits (so that it may be trusted for
-    this shape and number of rows from now on).
+    ``forward(rows)`` returns one output a row. Returns the row-by-row results, which are right by
+    construction, and whether sharing gave the same bits (so that it may be trusted for rows of
+    these shapes from now on).
     """
-    together = forward(range(rows))
-    apart = torch.cat([forward([i]) for i in range(rows)])
-    return apart, torch.equal(together, apart)
+    together = forward(rows)
+    apart = [out for row in rows for out in forward([row])]
+    return apart, all(map(torch.equal, together, apart))

@@ -83,27 +83,22 @@ def _image(
     card: ModelCard, registry: Registry, source: str, options: dict[str, Any], device: str
 ) -> Runner:
     # Imported only now that the libraries are told to be quiet.
-    from diffusers import StableDiffusionPipeline
+    from diffusers import DiffusionPipeline
 
-    kind: Any = StableDiffusionPipeline
-    family = kind.load_config(source, **options)["_class_name"]
-    if family != kind.__name__:
+    from worker.engine.runners.families import FAMILIES, family_of
+
+    name = DiffusionPipeline.load_config(source, **options)["_class_name"]
+    family = family_of(name)
+    if family is None:
+        known = ", ".join(pipeline for family in FAMILIES for pipeline in family.pipelines)
         raise ModelUnavailable(
-            f"model {card.name!r} is a {family}, which cannot be stepped yet",
-            "choose a Stable Diffusion 1.x, 2.x or Turbo checkpoint",
+            f"model {card.name!r} is a {name}, which cannot be stepped yet",
+            f"choose a checkpoint of one of {known}",
         )
-    pipe = kind.from_pretrained(
-        source,
-        dtype=_dtype(card, device),
-        use_safetensors=True,
-        safety_checker=None,  # moderation is a room of its own, and judges every picture
-        feature_extractor=None,
-        requires_safety_checker=False,
-        **options,
-    )
+    pipe = family.load(source, _dtype(card, device), options)
     pipe.to(device)
     with torch.inference_mode():
-        return ImageRunner(card, registry, pipe, device)
+        return ImageRunner(card, registry, family(pipe, device))
 
 
 def _chat(card: ModelCard, source: str, options: dict[str, Any], device: str) -> Runner:

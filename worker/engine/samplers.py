@@ -9,13 +9,17 @@ from storage.errors import BadInput
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """A diffusers scheduler class by name, with settings that override the checkpoint's own."""
+    """A diffusers scheduler class by name, with settings that override the checkpoint's own.
+
+    An empty name means the class that the checkpoint names itself.
+    """
 
     cls: str
     settings: dict[str, object] = field(default_factory=dict)
 
 
 SAMPLERS: dict[str, Sampler] = {
+    "own": Sampler(""),
     "ddim": Sampler("DDIMScheduler"),
     "euler": Sampler("EulerDiscreteScheduler"),
     "euler_a": Sampler("EulerAncestralDiscreteScheduler"),
@@ -25,8 +29,10 @@ SAMPLERS: dict[str, Sampler] = {
     ),
     "lcm": Sampler("LCMScheduler"),
     "unipc": Sampler("UniPCMultistepScheduler"),
+    "flow": Sampler("FlowMatchEulerDiscreteScheduler"),
 }
-"""Names a spec may use. All are first-order in model calls: one forward pass a step."""
+"""Names a spec may use; a family takes those that fit its kind of prediction. All are first-order
+in model calls: one forward pass a step."""
 
 
 def sampler(name: str) -> Sampler:

@@ -217,6 +217,7 @@ class Stepper:
     def _retire(self, request: _Request) -> None:
         """A request is done; its run too when it was the last."""
         self._active.remove(request)
+        self._drop(request)
         request.run.places -= 1
         if request.run.places == 0:
             self._end(request.run, None)
@@ -224,8 +225,15 @@ class Stepper:
     def _end(self, run: Run, error: AtelierError | None) -> None:
         """Ends a run and drops whatever is left of it."""
         self._waiting = [r for r in self._waiting if r.run is not run]
-        self._active = [r for r in self._active if r.run is not run]
+        for request in [r for r in self._active if r.run is run]:
+            self._active.remove(request)
+            self._drop(request)
         run.finish(error)
+
+    def _drop(self, request: _Request) -> None:
+        """Tells the runner that a begun work is over, however it ended."""
+        if request.runner is not None:
+            self._attempt(request.runner.drop, request.work)
 
     def _attempt(
         self, call: Callable[..., T], *arguments: Any

@@ -53,6 +53,10 @@ class Runner(Protocol):
     def advance(self, work: Any, result: Any) -> Stepped:
         """Applies a result to its request."""
 
+    def drop(self, work: Any) -> None:
+        """Lets go of a work that will not be stepped again: done, failed or cancelled. Called once
+        for every begun work; frees what it holds, and must not raise."""
+
     def warm(self) -> None:
         """Runs the model once at its usual size, so that no member pays for first-call set-up."""
 

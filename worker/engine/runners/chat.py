@@ -179,6 +179,9 @@ class ChatRunner:
         }
         return Answer(work.text, work.prompt, work.made, recipe)
 
+    def drop(self, work: Any) -> None:
+        """Nothing to free: a work is plain tensors."""
+
     def warm(self) -> None:
         """One prompt read and one token made."""
         turn = Turn(role="user", text="Hello")

@@ -1,31 +1,32 @@
-"""Pictures by steps: requests of one latent shape share the denoiser, each keeps its own state.
+"""Pictures by steps: requests share the denoiser's pass, each keeps its own state.
 
-The loop of ``diffusers.StableDiffusionPipeline.__call__`` (0.42), turned inside out: what the
-pipeline holds in local variables lives in an :class:`ImageWork`, so that requests with other
-prompts, seeds, guidance, samplers and step counts share one forward pass, join and leave between
-steps. A lone request computes exactly what the pipeline would (``tests/engine/test_parity.py``).
+The loop of a diffusers pipeline, turned inside out: what the pipeline holds in local variables
+lives in an :class:`ImageWork`, so that requests with other prompts, seeds, guidance, samplers and
+step counts share one forward pass, join and leave between steps. What differs between
+architectures is a :class:`~worker.engine.runners.families.base.Family`; what differs between modes
+is a :class:`~worker.engine.runners.work.Hook`.
 """
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-import diffusers
 import torch
 from torch import Tensor
 
 from storage.registry import ModelCard, Registry
-from storage.schema import ImageSpec, JobKind
-from worker.engine.exact import make_exact, shared_rows
+from storage.schema import Grade, ImageSpec, JobKind
+from worker.engine.exact import shared_rows
 from worker.engine.outputs import Picture, Progress
+from worker.engine.receipt import receipt
 from worker.engine.runners import pixels
 from worker.engine.runners.base import Stepped, weigh
-from worker.engine.samplers import sampler
+from worker.engine.runners.families.base import Family
+from worker.engine.runners.work import Condition, Hook, ImageWork, Row
 
 PREVIEWS = 5
 """About how many previews a picture gets over its steps."""
@@ -35,96 +36,139 @@ _EMBEDDINGS = 64
 
 _serial = itertools.count()
 
+Hooks = Callable[[ImageSpec, int, Family], Sequence[Hook]]
+"""The hooks of picture ``index`` of a spec; plain text to image has none."""
 
-@dataclass
-class ImageWork:
-    """One picture in the making. Latents are fp32 ``[1, C, h, w]`` on the model's device."""
 
-    spec: ImageSpec
-    index: int
-    seed: int
-    key: str
-    recipe: dict[str, Any]
-    sampler: Any
-    timesteps: Tensor
-    generator: torch.Generator
-    latents: Tensor
-    texts: Tensor
-    """``[rows, tokens, width]``: the prompt, or the negative and the prompt under guidance."""
-    condition: Tensor | None = None
-    """Guidance as an embedding ``[rows, n]``, for models distilled that way (LCM)."""
-    extra: dict[str, Any] = field(default_factory=dict)
-    step: int = 0
+class EmbeddingCache(Protocol):
+    """Remembers what texts are encoded to; keys are a model's texts, one cache a loaded model."""
 
-    @property
-    def steps(self) -> int:
-        """Denoising steps in all."""
-        return len(self.timesteps)
+    def get(self, text: str) -> Condition | None:
+        """What was put for ``text``, if it is still kept."""
 
-    @property
-    def weight(self) -> int:
-        """Rows of a shared pass: 2 under classifier-free guidance, else 1."""
-        return len(self.texts)
+    def put(self, text: str, condition: Condition) -> None:
+        """Keeps a condition; its tensors must not be changed afterwards."""
+
+
+class SmallCache:
+    """The last few dozen texts, by least recent use."""
+
+    def __init__(self, size: int = _EMBEDDINGS) -> None:
+        self._kept: OrderedDict[str, Condition] = OrderedDict()
+        self._size = size
+
+    def get(self, text: str) -> Condition | None:
+        """What was put for ``text``, if it is still kept."""
+        found = self._kept.pop(text, None)
+        if found is not None:
+            self._kept[text] = found
+        return found
+
+    def put(self, text: str, condition: Condition) -> None:
+        """Keeps a condition, and drops the one unused for longest when there are too many."""
+        self._kept[text] = condition
+        if len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a shared pass gave one work: an output a row, or its decoded picture."""
+
+    outs: list[Tensor]
+    bucket: int
+    """Rows of the whole pass, neighbours and padding included."""
 
 
 class ImageRunner:
-    """Steps pictures of one Stable Diffusion pipeline; see :class:`worker.engine.runners.base`."""
+    """Steps pictures of one family; see :class:`worker.engine.runners.base`.
+
+    ``grade`` overrides the device's own (*exact* in fp32 on a CPU, else *replay*).
+    """
 
     kind = JobKind.IMAGE
     shares = True
 
-    def __init__(self, card: ModelCard, registry: Registry, pipe: Any, device: str) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        registry: Registry,
+        family: Family,
+        *,
+        hooks: Hooks | None = None,
+        embeddings: EmbeddingCache | None = None,
+        grade: Grade | None = None,
+    ) -> None:
         self.card = card
         self.registry = registry
-        self.pipe = pipe
-        self.device = device
-        self.dtype: torch.dtype = pipe.unet.dtype
-        self.factor = int(pipe.vae_scale_factor)
-        self.exact = device == "cpu" and self.dtype == torch.float32
-        if self.exact:
-            make_exact(pipe.unet)
-        self.size = weigh(pipe.unet, pipe.vae, pipe.text_encoder)
-        self._preview = pixels.previewer(pipe.vae, self._decode)
-        self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
-        self._shareable: dict[tuple[int, ...], bool] = {}
+        self.family = family
+        self.device = family.device
+        able = family.device == "cpu" and family.dtype == torch.float32
+        self.grade = grade or (Grade.EXACT if able else Grade.REPLAY)
+        if self.grade is Grade.EXACT:
+            family.make_exact()
+        self.size = weigh(*family.modules())
+        self._hooks = hooks
+        self._embeddings = embeddings or SmallCache()
+        self._preview = pixels.previewer(
+            family.pipe.vae, family.decode_cells, family.preview_channels
+        )
+        self._shareable: dict[tuple[Any, ...], bool] = {}
 
     # ---- begin -----------------------------------------------------------------------------
 
     def begin(self, spec: ImageSpec, index: int) -> ImageWork:
         """Picture ``index`` of a spec, before its first step.
 
-        Raises ``BadInput('scheduler_unknown')`` and ``NotFound('style_unknown')``.
+        Raises ``BadInput('scheduler_unknown')``, ``BadInput('scheduler_unfit')`` and
+        ``NotFound('style_unknown')``.
         """
+        family = self.family
         prompt, negative = self._texts(spec)
-        scheduler = self._sampler(spec)
-        scheduler.set_timesteps(spec.steps, device=self.device)
+        hooks = tuple(self._hooks(spec, index, family)) if self._hooks is not None else ()
+        scheduler = family.sampler(spec.scheduler, spec.steps)
+        width, height = family.rounded(spec.width), family.rounded(spec.height)
         generator = torch.Generator("cpu").manual_seed(spec.seed_of(index))
-        rows, columns = pixels.grid(spec.height, self.factor), pixels.grid(spec.width, self.factor)
-        shape = (1, int(self.pipe.unet.config.in_channels), rows, columns)
-        noise = torch.randn(shape, generator=generator).to(self.device)
-        texts = self._embed(prompt)
-        condition = None
-        if (width := self.pipe.unet.config.time_cond_proj_dim) is not None:
-            scale = torch.tensor([spec.guidance - 1])
-            condition = self.pipe.get_guidance_scale_embedding(scale, embedding_dim=width)
-            condition = condition.to(self.device, self.dtype)
-        elif spec.guidance > 1:
-            texts = torch.cat([self._embed(negative), texts])
-        takes = inspect.signature(scheduler.step).parameters
-        return ImageWork(
+        given = (hook.condition(family, spec, prompt, negative) for hook in hooks)
+        conditions = next((found for found in given if found is not None), None)
+        grade = self._grade(spec)
+        work = ImageWork(
             spec=spec,
             index=index,
             seed=spec.seed_of(index),
-            key=f"image:{spec.model}:{rows}x{columns}",
-            recipe=self._recipe(spec, index, prompt, negative),
+            width=width,
+            height=height,
             sampler=scheduler,
-            timesteps=scheduler.timesteps,
+            timesteps=family.schedule(scheduler, spec.steps, width, height),
             generator=generator,
-            latents=noise * scheduler.init_noise_sigma,
-            texts=texts,
-            condition=condition,
-            extra={"generator": generator} if "generator" in takes else {},
+            conditions=conditions or family.conditions(spec, prompt, negative, self._encode),
+            grade=grade,
+            recipe=receipt(self.card, spec, index, grade, family, prompt, negative),
+            hooks=hooks,
+            step_options=family.step_options(scheduler, generator),
         )
+        starts = (hook.start(family, work) for hook in hooks)
+        latents = next((found for found in starts if found is not None), None)
+        if latents is None:
+            noise = family.noise(width, height, generator)
+            latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
+        work.latents = latents
+        work.key = self._key(work)
+        return work
+
+    def _grade(self, spec: ImageSpec) -> Grade:
+        """What can be promised here: *exact* only where every layer was made so."""
+        if spec.grade is None or spec.grade is self.grade:
+            return self.grade
+        return Grade.STRICT if spec.grade is Grade.EXACT else spec.grade
+
+    def _key(self, work: ImageWork) -> str:
+        """Who may share a pass with this work; a repeated or strict one is alone."""
+        spec = work.spec
+        tags = ",".join(hook.tag for hook in work.hooks if hook.tag)
+        key = f"image:{spec.model}:{self.family.key(work)}:{tags}"
+        alone = work.grade is Grade.STRICT or spec.bucket is not None or spec.buckets
+        return f"{key}:{next(_serial)}" if alone else key
 
     def _texts(self, spec: ImageSpec) -> tuple[str, str]:
         """Prompt and negative as the model reads them, the style applied."""
@@ -134,144 +178,108 @@ class ImageRunner:
         negatives = [text for text in (spec.negative, style.negative) if text]
         return style.apply(spec.prompt), ", ".join(negatives)
 
-    def _sampler(self, spec: ImageSpec) -> Any:
-        """A scheduler object of this request's own, set up as the checkpoint asks."""
-        chosen = sampler(spec.scheduler)
-        settings: dict[str, Any] = dict(chosen.settings)
-        config = self.pipe.scheduler.config
-        if chosen.cls == "LCMScheduler":
-            # It refuses more steps than the distillation had; more is slow, not wrong.
-            settings["original_inference_steps"] = max(
-                spec.steps, int(config.get("original_inference_steps") or 50)
-            )
-        return getattr(diffusers, chosen.cls).from_config(config, **settings)
-
-    def _embed(self, text: str) -> Tensor:
-        """``[1, tokens, width]`` for a text, encoded alone so that no neighbour changes it."""
-        found = self._embeddings.pop(text, None)
+    def _encode(self, text: str) -> Condition:
+        found = self._embeddings.get(text)
         if found is None:
-            found = self.pipe.encode_prompt(text, self.device, 1, False)[0]
-        self._embeddings[text] = found
-        if len(self._embeddings) > _EMBEDDINGS:
-            self._embeddings.popitem(last=False)
+            found = self.family.encode(text)
+            self._embeddings.put(text, found)
         return found
-
-    def _recipe(self, spec: ImageSpec, index: int, prompt: str, negative: str) -> dict[str, Any]:
-        """Everything needed to make the picture again; the pixels' hash is added at the end."""
-        return {
-            "kind": str(spec.kind),
-            "model": spec.model,
-            "revision": self.card.revision,
-            "prompt": spec.prompt,
-            "negative": spec.negative,
-            "style": spec.style,
-            "model_prompt": prompt,
-            "model_negative": negative,
-            "width": spec.width,
-            "height": spec.height,
-            "steps": spec.steps,
-            "guidance": spec.guidance,
-            "scheduler": spec.scheduler,
-            "seed": spec.seed_of(index),
-            "grade": "exact" if self.exact else "replay",
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
-            "torch": torch.__version__,
-            "diffusers": diffusers.__version__,
-        }
 
     # ---- step ------------------------------------------------------------------------------
 
-    def forward(self, works: Sequence[ImageWork]) -> list[Tensor]:
-        """The denoiser for all works at once: each gets its ``[rows, C, h, w]``.
+    def forward(self, works: Sequence[ImageWork]) -> list[Pass]:
+        """The denoiser for all works at once: each gets the outputs of its rows.
 
         A work past its last step has a key of its own and gets its decoded picture instead.
         """
         if works[0].step == works[0].steps:
-            return [self._decode(work.latents) for work in works]
-        samples: list[Tensor] = []
-        times: list[Tensor] = []
-        for work in works:
-            moment = work.timesteps[work.step]
-            scaled = work.sampler.scale_model_input(work.latents, moment)
-            samples += [scaled] * work.weight
-            times += [moment.float()] * work.weight
-        sample, time = torch.cat(samples).to(self.dtype), torch.stack(times)
-        texts = torch.cat([work.texts for work in works])
-        conditions = [work.condition for work in works if work.condition is not None]
-        condition = torch.cat(conditions) if conditions else None
+            return [Pass([self.family.decode(work)], 1) for work in works]
+        for hook in works[0].hooks:
+            hook.activate(self.family)
+        parts = [self._rows(work) for work in works]
+        rows = [row for part in parts for row in part]
+        bucket = max(len(rows), self._wanted(works[0]))
+        # A repeated run fills its pass up as neighbours did then; what they are does not matter.
+        rows += [rows[0]] * (bucket - len(rows))
+        outs = iter(self._share(rows))
+        return [Pass([next(outs) for _ in part], bucket) for part in parts]
 
-        def run(rows: Sequence[int]) -> Tensor:
-            pick = list(rows)
-            out: Tensor = self.pipe.unet(
-                sample[pick],
-                time[pick],
-                encoder_hidden_states=texts[pick],
-                timestep_cond=None if condition is None else condition[pick],
-                return_dict=False,
-            )[0]
-            return out.float()
+    def _rows(self, work: ImageWork) -> Sequence[Row]:
+        rows: Sequence[Row] = self.family.rows(work)
+        for hook in work.hooks:
+            rows = hook.rows(self.family, work, rows)
+        return rows
 
-        out: Any = self._share(run, sample)
-        return list(out.split([work.weight for work in works]))
+    @staticmethod
+    def _wanted(work: ImageWork) -> int:
+        """Rows of the pass that the spec asks to repeat; 0 when it asks for nothing."""
+        spec = work.spec
+        return spec.buckets[work.step] if work.step < len(spec.buckets) else spec.bucket or 0
 
-    def _share(self, run: Any, sample: Tensor) -> Tensor:
+    def _share(self, rows: Sequence[Row]) -> list[Tensor]:
         """All rows of a pass, sharing it wherever that is known not to change a bit.
 
-        The first pass of each shape and number of rows is run both ways and compared, because
-        kernels differ between machines: exactness is checked here, not assumed.
+        In the exact grade the first pass of each combination of shapes is run both ways and
+        compared, because kernels differ between machines: exactness is checked, not assumed.
         """
-        rows, shape = len(sample), tuple(sample.shape)
-        if not self.exact or rows == 1:
-            return torch.as_tensor(run(range(rows)))
+        family = self.family
+        if not family.exact or len(rows) == 1:
+            return family.denoise(rows)
+        shape = tuple(
+            (tuple(row.sample.shape), *(tuple(t.shape) for t in row.condition.values()))
+            for row in rows
+        )
         known = self._shareable.get(shape)
         if known is None:
-            result, self._shareable[shape] = shared_rows(run, rows)
-            return result
+            outs, self._shareable[shape] = shared_rows(family.denoise, rows)
+            return outs
         if known:
-            return torch.as_tensor(run(range(rows)))
-        return torch.cat([run([row]) for row in range(rows)])
+            return family.denoise(rows)
+        return [out for row in rows for out in family.denoise([row])]
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents ``[N, C, h, w]`` to pixels ``[N, 3, H, W]`` in about -1..1."""
-        vae = self.pipe.vae
-        scaled = latents.to(self.device, self.dtype) / vae.config.scaling_factor
-        decoded: Tensor = vae.decode(scaled, return_dict=False)[0]
-        return decoded
-
-    def advance(self, work: ImageWork, result: Tensor) -> Stepped:
+    def advance(self, work: ImageWork, result: Pass) -> Stepped:
         """Guidance and the sampler's step for one work, or its finished picture.
 
         Raises :class:`worker.engine.errors.BadPicture` for a picture not worth delivering.
         """
         if work.step == work.steps:
-            return Stepped([self._finish(work, result)], done=True)
-        noise = result
-        if len(result) == 2:
-            # Classifier-free guidance, Ho & Salimans 2022 (arXiv 2207.12598), as diffusers has it.
-            noise = result[:1] + work.spec.guidance * (result[1:] - result[:1])
-        moment = work.timesteps[work.step]
-        out = work.sampler.step(noise, moment, work.latents, **work.extra)
+            return Stepped([self._finish(work, result.outs[0])], done=True)
+        family = self.family
+        noise = family.guide(work, result.outs)
+        out = work.sampler.step(noise, work.moment, work.latents, **work.step_options)
+        # The guess of the clean picture shows far more than what is still half noise.
+        guess = family.guess(work, noise, out)
         work.latents = out.prev_sample
         work.step += 1
+        work.buckets.append(result.bucket)
+        for hook in work.hooks:
+            hook.after_step(family, work)
         if work.step == work.steps:
             # Decoding is a turn of its own: others step in between, and Cancel still takes effect.
             work.key = f"decode:{next(_serial)}"
-        # The sampler's guess of the clean picture, where it gives one, shows far more than noise.
-        guess = getattr(out, "pred_original_sample", None)
-        return Stepped([self._progress(work, work.latents if guess is None else guess)])
+        return Stepped([self._progress(work, guess)])
 
     def _progress(self, work: ImageWork, guess: Tensor) -> Progress:
         every = max(1, -(-work.steps // PREVIEWS))
         due = work.step % every == 0 and work.step < work.steps
-        preview = self._preview(guess) if due else None
+        cells = self.family.cells(guess, work.width, work.height) if due else None
+        preview = None if cells is None else self._preview(cells)
         return Progress(work.index, work.step, work.steps, preview)
 
     def _finish(self, work: ImageWork, decoded: Tensor) -> Picture:
         image = pixels.finished(decoded)
         image = pixels.crop_centre(image, work.spec.width, work.spec.height)
+        for hook in work.hooks:
+            image = hook.finish(self.family, work, image)
         sha256 = pixels.digest(image)
-        return Picture(work.index, image, work.seed, {**work.recipe, "sha256": sha256}, sha256)
+        recipe = {**work.recipe, "sha256": sha256}
+        if work.grade is Grade.REPLAY:
+            same = len(set(work.buckets)) == 1
+            recipe |= {"bucket": work.buckets[0]} if same else {"buckets": work.buckets}
+        return Picture(work.index, image, work.seed, recipe, sha256)
+
+    def drop(self, work: ImageWork) -> None:
+        """Nothing to free: a work is plain tensors."""
 
     def warm(self) -> None:
         """One guided step and a decode at the card's own size."""

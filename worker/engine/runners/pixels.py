@@ -63,12 +63,14 @@ def fit_linear(decode: Callable[[Tensor], Tensor], channels: int) -> Tensor:
 
     Any decoder has one, so no table per model family is needed. ``decode`` takes ``[N, C, 8, 8]``
     of about unit variance and returns ``[N, 3, H, W]`` in -1..1; returns ``[C + 1, 3]``, the last
-    row being the offset. Least squares over 4 x 64 cells, each against the mean of its pixels.
+    row being the offset. Least squares over four or more times 64 cells (at least five a channel),
+    each against the mean of its pixels.
     """
     rng = torch.Generator().manual_seed(0)
-    coarse = torch.randn((4, channels, 3, 3), generator=rng)
+    noises = max(4, -(-5 * channels // 64))
+    coarse = torch.randn((noises, channels, 3, 3), generator=rng)
     smooth = functional.interpolate(coarse, size=(8, 8), mode="bilinear", align_corners=True)
-    latents = smooth + 0.2 * torch.randn((4, channels, 8, 8), generator=rng)
+    latents = smooth + 0.2 * torch.randn((noises, channels, 8, 8), generator=rng)
     pixels = functional.adaptive_avg_pool2d(decode(latents).float().cpu(), (8, 8))
     cells = latents.permute(0, 2, 3, 1).reshape(-1, channels)
     cells = torch.cat([cells, torch.ones(len(cells), 1)], dim=1)
@@ -83,7 +85,9 @@ def linear_preview(latents: Tensor, factors: Tensor) -> Tensor:
     return (flat @ factors[:-1] + factors[-1]).permute(2, 0, 1)[None]
 
 
-def previewer(vae: Any, decode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Image.Image]:
+def previewer(
+    vae: Any, decode: Callable[[Tensor], Tensor], channels: int
+) -> Callable[[Tensor], Image.Image]:
     """A function from scaled latents ``[1, C, h, w]`` to a small picture, made once a model.
 
     A tiny autoencoder is simply run; any other is replaced by its linear fit (1 to 3 ms).
@@ -91,7 +95,7 @@ def previewer(vae: Any, decode: Callable[[Tensor], Tensor]) -> Callable[[Tensor]
     if sum(p.numel() for p in vae.parameters()) < _CHEAP_VAE:
         paint = decode
     else:
-        factors = fit_linear(decode, int(vae.config.latent_channels))
+        factors = fit_linear(decode, channels)
 
         def paint(latents: Tensor) -> Tensor:
             return linear_preview(latents, factors)

@@ -1,0 +1,63 @@
+"""The receipt of a picture: the recipe to make it again, and the circumstances it was made in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import torch
+import transformers
+
+from storage.recipes import recipe_of
+from storage.registry import ModelCard
+from storage.schema import Grade, ImageSpec
+
+if TYPE_CHECKING:
+    from worker.engine.runners.families.base import Family
+
+
+def device_name(device: str) -> str:
+    """The card's name, or the CPU with the vector units torch uses: both decide the last bit."""
+    if device == "cuda":
+        return str(torch.cuda.get_device_name())
+    return f"{device} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def receipt(
+    card: ModelCard,
+    spec: ImageSpec,
+    index: int,
+    grade: Grade,
+    family: Family,
+    prompt: str,
+    negative: str,
+) -> dict[str, Any]:
+    """The recipe of picture ``index``, without what is known only at its end.
+
+    :func:`storage.recipes.spec_of` turns it back into a spec. The runner adds ``sha256`` of the
+    uint8 pixels and, in the *replay* grade, ``bucket`` (rows of every pass) or ``buckets`` (rows
+    of each pass, where neighbours came and went).
+    """
+    return recipe_of(spec, index) | {
+        "revision": card.revision,
+        "model_prompt": prompt,
+        "model_negative": negative,
+        "grade": grade,
+        "noise": "cpu generator, fp32",
+        "dtype": str(family.dtype).removeprefix("torch."),
+        "device": device_name(family.device),
+        "threads": torch.get_num_threads(),
+        "attention": attention(family.denoiser),
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def attention(denoiser: Any) -> str:
+    """The attention backend: diffusers' name of it where one was set, else torch's own SDPA."""
+    for module in denoiser.modules():
+        backend = getattr(getattr(module, "processor", None), "_attention_backend", None)
+        if backend is not None:
+            return str(getattr(backend, "value", backend))
+    return "sdpa"

@@ -1,0 +1,17 @@
+"""Families of picture models that can be stepped: one small file each."""
+
+from __future__ import annotations
+
+from worker.engine.runners.families.base import Family
+from worker.engine.runners.families.sd import StableDiffusion
+from worker.engine.runners.families.sdxl import StableDiffusionXL
+
+FAMILIES: tuple[type[Family], ...] = (StableDiffusion, StableDiffusionXL)
+
+
+def family_of(pipeline: str) -> type[Family] | None:
+    """The family that steps a diffusers pipeline class (``_class_name`` in model_index.json)."""
+    for family in FAMILIES:
+        if pipeline in family.pipelines:
+            return family
+    return None
