@@ -334,6 +334,12 @@ class ImageSpec(Frozen):
     draft: bool = False
     """One of a grid of quick drafts that may be finished at full size."""
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every picture it starts from: start, mask, control and reference, where there are."""
+        control = None if self.control is None else self.control.source
+        return tuple(s for s in (self.start, self.mask, control, self.reference) if s is not None)
+
     def seed_of(self, index: int) -> int:
         """The seed of picture ``index`` (0 to count - 1)."""
         return (self.seed + index) % (MAX_SEED + 1)

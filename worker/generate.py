@@ -21,6 +21,7 @@ from storage.registry import Registry
 from storage.schema import Event, EventType, JobStatus, Millis
 from worker.engine.errors import Cancelled, EngineStopped
 from worker.produce import Stopped, failed, produce
+from worker.sources import sources_of
 
 if TYPE_CHECKING:
     from worker.engine.engine import Engine
@@ -123,7 +124,9 @@ class Floor:
             return False
         try:
             # Submitted before the next look, so that the engine's room counts it.
-            run = tools.engine.submit(claim.job_id, claim.spec)
+            # What starts from a picture waits for it to be read and judged (worker.sources).
+            held = {"hold": True} if sources_of(claim.spec) else {}
+            run = tools.engine.submit(claim.job_id, claim.spec, **held)
         except AtelierError:
             # A model or style that was taken out of the registry after the job was queued.
             log.exception("job %s cannot run here", claim.job_id)

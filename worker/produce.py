@@ -32,6 +32,7 @@ from storage.schema import (
 from storage.workspaces import settings_of
 from worker.engine.errors import BadPicture, Cancelled, ModelUnavailable, StepFailed
 from worker.engine.outputs import Answer, Picture, Progress, Text
+from worker.sources import SourceGone, read_sources, sources_of
 
 if TYPE_CHECKING:
     from worker.engine.run import Run
@@ -56,8 +57,20 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     """Run a job to its end. Raises ``Cancelled`` and ``EngineStopped`` for the caller to settle."""
     policy = _policy(await tools.database.look(settings_of, claim.workspace_id))
     try:
+        verdict = claim.verdict
+        if sources_of(claim.spec):
+            try:
+                pictures, found = await read_sources(tools, claim.spec, policy)
+            except SourceGone:
+                run.finish()
+                return failed("source_gone", run)
+            verdict |= found
+            if verdict.outcome is Outcome.BLOCK:
+                run.finish()
+                return refused(verdict, (), run, code="source_refused")
+            tools.engine.release(run, pictures)
         if isinstance(claim.spec, ImageSpec):
-            return await PictureRun(tools, claim, claim.spec, run, policy).collect()
+            return await PictureRun(tools, claim, claim.spec, run, policy, verdict).collect()
         return await AnswerRun(tools, claim, claim.spec, run, policy).collect()
     except ModelUnavailable as error:
         log.error("%s", error)
@@ -113,15 +126,23 @@ class PictureRun:
     """Collects one picture job: progress and checked previews while it runs, then the pictures."""
 
     def __init__(
-        self, tools: Tools, claim: Claim, spec: ImageSpec, run: Run, policy: Policy
+        self,
+        tools: Tools,
+        claim: Claim,
+        spec: ImageSpec,
+        run: Run,
+        policy: Policy,
+        verdict: Verdict,
     ) -> None:
+        """``verdict`` is that of the prompt and of the pictures it starts from."""
         self._tools = tools
         self._claim = claim
         self._spec = spec
         self._run = run
         self._policy = policy
+        self._verdict = verdict
         self._made: list[Made] = []
-        self._verdicts: list[Verdict] = [claim.verdict]
+        self._verdicts: list[Verdict] = [verdict]
         self._previews: list[str] = []
         self._shown: str | None = None
         self._checking: asyncio.Task[None] | None = None
@@ -152,7 +173,7 @@ class PictureRun:
         idle = self._checking is None or self._checking.done()
         # While a preview is being judged the next one is skipped: progress never waits for it.
         # A prompt that veils or holds its picture shows no previews: they could not be veiled.
-        if output.preview is not None and idle and self._claim.verdict.outcome is Outcome.ALLOW:
+        if output.preview is not None and idle and self._verdict.outcome is Outcome.ALLOW:
             self._checking = asyncio.create_task(self._preview(output.preview))
         # Pictures of a job step side by side; counted as if one after another, progress never
         # runs backwards.
@@ -191,7 +212,7 @@ class PictureRun:
         return await self._tools.gate.judge(content, self._policy)
 
     async def _picture(self, output: Picture) -> None:
-        verdict = self._claim.verdict | await self._judge(output.image, Surface.OUTPUT)
+        verdict = self._verdict | await self._judge(output.image, Surface.OUTPUT)
         self._verdicts.append(verdict)
         status = status_of(verdict)
         blob = None
@@ -221,11 +242,13 @@ class PictureRun:
         )
 
 
-def refused(verdict: Verdict, made: tuple[Made, ...], run: Run) -> Ending:
-    """Everything that came out was blocked: nothing kept, nothing charged."""
+def refused(
+    verdict: Verdict, made: tuple[Made, ...], run: Run, code: str = "output_refused"
+) -> Ending:
+    """Everything that came out (or went in) was blocked: nothing kept, nothing charged."""
     found = verdict.categories()
     return Ending(
-        status=JobStatus.REJECTED, made=made, verdict=verdict, error_code="output_refused",
+        status=JobStatus.REJECTED, made=made, verdict=verdict, error_code=code,
         error_params={"category_code": str(found[0]) if found else "FAULT"},
         engine_ms=run.busy_ms,
     )  # fmt: skip

@@ -11,10 +11,12 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from storage.registry import ModelCard, Registry
 from storage.schema import AnySpec, ImageSpec, JobKind
@@ -127,9 +129,11 @@ class Engine:
         """Names of the models in memory, alphabetical."""
         return list(self._loaded)
 
-    def submit(self, job_id: str, spec: AnySpec) -> Run:
+    def submit(self, job_id: str, spec: AnySpec, *, hold: bool = False) -> Run:
         """Hands a job to the engine; call it on the event loop. Never blocks.
 
+        ``hold`` keeps its place but does not begin it before :meth:`release`: its start pictures
+        are still being read and judged.
         Raises ``NotFound`` for an unknown model or style and ``BadInput`` for an unknown sampler.
         A run submitted to an engine that does not run ends with ``EngineStopped``.
         """
@@ -144,9 +148,18 @@ class Engine:
                 run.finish(EngineStopped("the engine is not running"))
                 return run
             self._runs.add(run)
-            self._inbox.append(run)
-            self._news.notify()
+            if not hold:
+                self._inbox.append(run)
+                self._news.notify()
         return run
+
+    def release(self, run: Run, pictures: Mapping[str, Image.Image]) -> None:
+        """Lets a held run begin, with the pixels of its sources by blob key."""
+        run.pictures = pictures
+        with self._news:
+            if self.alive and not run.ended:
+                self._inbox.append(run)
+                self._news.notify()
 
     def _nudge(self) -> None:
         with self._news:

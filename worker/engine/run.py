@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from PIL import Image
 
 from storage.errors import AtelierError
 from storage.schema import AnySpec, ImageSpec
@@ -24,6 +26,8 @@ class Run(AsyncIterator[Output]):
         self.spec = spec
         self.places = spec.count if isinstance(spec, ImageSpec) else 1
         """Requests of this run not yet finished."""
+        self.pictures: Mapping[str, Image.Image] = {}
+        """The pixels of the spec's sources, by blob key; set before the run is begun."""
         self.cancelled = False
         self.ended = False
         self._wake = wake

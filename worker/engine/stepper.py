@@ -154,7 +154,9 @@ class Stepper:
         if runner is None:
             return False
         began = time.perf_counter()
-        work, error = self._attempt(runner.begin, run.spec, request.index)
+        # Only what starts from a picture has any, so that other runners need not know of them.
+        pictures = (run.pictures,) if run.pictures else ()
+        work, error = self._attempt(runner.begin, run.spec, request.index, *pictures)
         run.charge(time.perf_counter() - began)
         if error is not None:
             self._end(run, error)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
+
+from PIL import Image
 
 from storage.schema import JobKind
 from worker.engine.outputs import Output
+
+Pictures = Mapping[str, Image.Image]
+"""The pixels of a spec's sources (RGB, or RGBA where they have alpha), by blob key."""
+NO_PICTURES: Pictures = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -44,8 +51,11 @@ class Runner(Protocol):
     size: int
     """Bytes of its weights."""
 
-    def begin(self, spec: Any, index: int) -> Any:
-        """Prepares picture ``index`` (or the answer) of a spec: a :class:`Work`."""
+    def begin(self, *args: Any, **kwargs: Any) -> Any:
+        """``begin(spec, index, pictures)``: prepares picture ``index`` (or the answer): a
+        :class:`Work`. ``pictures`` (:data:`Pictures`) is passed only where the spec has sources,
+        so a runner that never does may leave the parameter out.
+        """
 
     def forward(self, works: Sequence[Any]) -> list[Any]:
         """One pass of the model for all of ``works`` (equal keys): one result each."""
