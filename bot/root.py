@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 from bot.core.command import Core
 from bot.core.services import Services
+from bot.core.uploads import Uploads
 from bot.settings import BotSettings
 from moderation.build import prompt_pipeline
 from storage.blobs import Blobs
 from storage.database import Database
+from storage.posts import Posts
 from storage.queue import Wire
 from storage.registry import load_registry
+from storage.vault import Vault
 
 
 async def build_services(settings: BotSettings, redis_url: str) -> Services:
@@ -19,18 +23,22 @@ async def build_services(settings: BotSettings, redis_url: str) -> Services:
     registry = load_registry(settings.image_model, settings.chat_model)
     gate = prompt_pipeline()
     await gate.load()
+    vault = await asyncio.to_thread(Vault.open, settings.home)
     database = Database(settings.database)
     try:
         wire = await Wire.connect(redis_url)
     except BaseException:
         database.close()
         raise
+    blobs = Blobs(settings.blobs_dir)
     services = Services(
         database=database,
         wire=wire,
-        blobs=Blobs(settings.blobs_dir),
+        blobs=blobs,
         registry=registry,
         prompt_gate=gate,
+        posts=Posts(database, vault),
+        uploads=Uploads(blobs),
     )
     if settings.monthly_credits is None:
         return services

@@ -11,7 +11,7 @@ job, member, workspace, reservation, the member's account, the shared accounts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,8 +82,11 @@ def submit(
     max_wait_ms: int | None = None,
     parent_id: str | None = None,
     verdict: Verdict | None = None,
+    also: Callable[[Session, Job], None] | None = None,
 ) -> tuple[Job, bool]:
     """Job, reservation and outbox row in one transaction; ``(job, True)`` when this call made it.
+
+    ``also`` writes what belongs to the fresh job in the same transaction (its post).
 
     The same ``key`` in the same workspace is the same job, however often it is delivered.
     Raises ``LimitReached`` for a full queue (``queue_full_member``, ``queue_full_workspace``),
@@ -126,6 +129,8 @@ def submit(
     session.flush()
     ledger.reserve(session, ledger.member_account(member.id), price, job_id=job.id, now=now)
     session.add(Outbox(job_id=job.id, topic="ticket", created_at=now))
+    if also is not None:
+        also(session, job)
     session.flush()
     return job, True
 

@@ -241,3 +241,36 @@ class Reservation(SQLModel, table=True):
     state: str = "held"
     """``held``, ``settled`` or ``released``."""
     at: int = Field(sa_type=BigInteger)
+
+
+class Post(SQLModel, table=True):
+    """Where a job's card is on its platform; what it takes to edit it and to end it once."""
+
+    __table_args__ = (
+        Index("ix_post_message", "platform", "channel", "message"),
+        Index("ix_post_token", "token_until"),
+    )
+
+    job_id: str = Field(foreign_key="job.id", primary_key=True)
+    platform: Platform = Field(sa_type=Text)
+    workspace: str
+    """The platform's own ids, as in :class:`~storage.schema.Address`."""
+    channel: str
+    thread: str | None = None
+    message: str | None = None
+    private: bool = False
+    """Only who asked may see it; chosen at the first acknowledgement."""
+    token: str | None = Field(default=None, sa_type=Text)
+    """Sealed (:mod:`storage.vault`); wiped when it ends or the card is final."""
+    token_until: int | None = Field(default=None, sa_type=BigInteger)
+    state: str = "waiting"
+    tries: int = 0
+    updated_at: int = Field(sa_type=BigInteger)
+
+
+class Favourite(SQLModel, table=True):
+    """A generation a member keeps."""
+
+    member_id: str = Field(foreign_key="member.id", primary_key=True)
+    generation_id: str = Field(foreign_key="generation.id", primary_key=True)
+    created_at: int = Field(sa_type=BigInteger)

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from bot.core.command import Core, Invocation, Press, Who
+from bot.core.command import Core, Handle, Invocation, Press, Venue, Who
 from bot.core.reply import Reply, Verb
+from bot.core.services import Services
+from bot.core.uploads import Uploads
+from moderation.build import prompt_pipeline
+from storage.blobs import Blobs
+from storage.clock import now_ms
+from storage.database import Database
 from storage.errors import RetryLater
+from storage.posts import Posts
+from storage.queue import Wire
+from storage.registry import load_registry
 from storage.schema import Address, Platform, new_id
+from storage.vault import Vault
+
+
+def make_services(database: Database, wire: Wire, home: Path, **changes: Any) -> Services:
+    """The real services over a test's database, Valkey and folder."""
+    clock = changes.get("clock", now_ms)
+    blobs = Blobs(home / "blobs")
+    parts: dict[str, Any] = {
+        "database": database, "wire": wire, "blobs": blobs, "registry": load_registry(),
+        "prompt_gate": prompt_pipeline(), "posts": Posts(database, Vault.open(home), clock),
+        "uploads": Uploads(blobs),
+    }  # fmt: skip
+    return Services(**(parts | changes))
 
 
 @dataclass
@@ -28,6 +51,8 @@ class FakeAdapter:
     cards: dict[str, Reply] = field(default_factory=dict)
     fail_before: int = 0
     fail_after: int = 0
+    venue: Venue = field(default_factory=Venue)
+    handle: Handle = field(default_factory=Handle)
 
     def who(self, name: str, role: str = "member") -> Who:
         """A person of this fake platform."""
@@ -58,20 +83,28 @@ class FakeAdapter:
             Invocation(
                 command=command, values=values, who=self.who(name, role),
                 address=self.address(thread), locale=self.locale, key=key or new_id(),
+                venue=self.venue, handle=self.handle,
             )
         )  # fmt: skip
         self.replies.append(reply)
         return reply
 
     async def press(
-        self, verb: Verb | str, target: str, name: str = "ann", *, role: str = "member"
+        self,
+        verb: Verb | str,
+        target: str,
+        name: str = "ann",
+        *,
+        role: str = "member",
+        **values: Any,
     ) -> Reply:
         """A member presses a button."""
         assert self.core is not None
         reply = await self.core.press(
             Press(
                 verb=str(verb), target=target, who=self.who(name, role), address=self.address(),
-                locale=self.locale, key=new_id(),
+                locale=self.locale, key=new_id(), values=values,
+                venue=self.venue, handle=self.handle,
             )
         )  # fmt: skip
         self.replies.append(reply)

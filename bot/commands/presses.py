@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from typing import Any
 
-from bot.commands.imagine import SHORTEST_SIDE
+from pydantic import ValidationError
+
+from bot.commands.imagine import ImagineInput, parse_size
 from bot.core.cards import job_reply
 from bot.core.command import Context, PressHandler
 from bot.core.guards import judge_texts, submit_job
-from bot.core.inputs import sizes_for
+from bot.core.inputs import explain, sizes_for
 from bot.core.reply import Form, FormField, Reply, Tone, Verb, Visibility
 from moderation.pipeline import Surface
 from storage import cases, jobs
 from storage.errors import BadInput, NotAllowed
 from storage.models import Job
+from storage.registry import Registry
 from storage.schema import (
     ChatSpec,
     Event,
@@ -21,6 +26,7 @@ from storage.schema import (
     ImageSpec,
     JobKind,
     JobStatus,
+    Mode,
     Role,
     Turn,
     parse_spec,
@@ -97,15 +103,54 @@ async def regenerate(context: Context, target: str) -> Reply:
 
 
 async def edit(context: Context, target: str) -> Reply:
-    """A form with the job's own values, the seed included: change one thing, keep the rest."""
+    """A form with the job's own words and seed; sent back, it is a new job that keeps the rest."""
     spec = parse_spec((await _own(context, target)).spec)
     if not isinstance(spec, ImageSpec):
         raise BadInput("button_unknown")
-    registry = context.services.registry
+    if not context.values:
+        return _edit_form(context, spec, target)
+    changed = edited(spec, context.values, context.services.registry)
+    verdict = await judge_texts(
+        context, {Surface.PROMPT: changed.prompt, Surface.NEGATIVE: changed.negative}
+    )
+    job_id = await submit_job(context, changed, verdict=verdict, parent_id=target)
+    return await _card(context, job_id)
+
+
+EDITABLE = ("prompt", "negative", "style", "seed", "size")
+"""What the form holds: five, because Discord's dialogues hold no more."""
+
+
+def edited(spec: ImageSpec, values: Mapping[str, Any], registry: Registry) -> ImageSpec:
+    """The spec with what the form changed, checked as `/imagine` checks it. Raises ``BadInput``."""
+    given = {name: values[name] for name in EDITABLE if values.get(name) not in (None, "")}
+    given.setdefault("prompt", "")
+    for name in values:
+        if name not in EDITABLE:
+            raise BadInput("option_unknown", option=str(name)[:40])
+    try:
+        typed = ImagineInput.model_validate(given, context={"registry": registry})
+    except ValidationError as error:
+        raise explain(error, registry) from error
+    if typed.style:
+        registry.style(typed.style)
     card = registry.find(spec.model, JobKind.IMAGE)
-    texts = context.texts
+    change: dict[str, Any] = {
+        "prompt": typed.prompt,
+        "negative": typed.negative,
+        "style": typed.style,
+        "seed": secrets.randbelow(2**32) if typed.seed is None else typed.seed,
+    }
+    if spec.mode is Mode.TEXT and typed.size:
+        change["width"], change["height"] = parse_size(typed.size, card)
+    return spec.model_copy(update=change)
+
+
+def _edit_form(context: Context, spec: ImageSpec, target: str) -> Reply:
+    registry, texts = context.services.registry, context.texts
+    card = registry.find(spec.model, JobKind.IMAGE)
     size = f"{spec.width}x{spec.height}"
-    sizes = sizes_for(card.width)
+    sizes = sizes_for(card.width) if spec.mode is Mode.TEXT else (size,)
 
     def label(name: str) -> str:
         return texts(f"field.{name}")
@@ -115,7 +160,8 @@ async def edit(context: Context, target: str) -> Reply:
         title=texts("form.edit"),
         form=Form(
             title=texts("form.edit"),
-            command="imagine",
+            verb=Verb.EDIT,
+            target=target,
             submit=texts("form.submit"),
             fields=(
                 FormField(name="prompt", label=label("prompt"), kind="long", value=spec.prompt,
@@ -127,14 +173,7 @@ async def edit(context: Context, target: str) -> Reply:
                 FormField(name="seed", label=label("seed"), kind="integer", value=str(spec.seed),
                           minimum=0),
                 FormField(name="size", label=label("size"), kind="choice", value=size,
-                          choices=sizes if size in sizes else (size, *sizes),
-                          minimum=SHORTEST_SIDE),
-                FormField(name="steps", label=label("steps"), kind="integer",
-                          value=str(spec.steps), minimum=1, maximum=card.max_steps),
-                FormField(name="guidance", label=label("guidance"), kind="number",
-                          value=f"{spec.guidance:g}", minimum=0, maximum=30),
-                FormField(name="count", label=label("count"), kind="integer",
-                          value=str(spec.count), minimum=1, maximum=4),
+                          choices=sizes if size in sizes else (size, *sizes)),
             ),
         ),
     )  # fmt: skip

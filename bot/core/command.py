@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import Field as PydanticField
 
 from bot.core.inputs import OptionInfo, explain, options_of
 from bot.core.reply import Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.texts import Texts
-from storage.errors import AtelierError, MemberError, OperatorError, Refused, RetryLater
-from storage.schema import Address, Frozen, Millis, Platform, Role, new_id
+from storage.errors import (
+    AtelierError,
+    MemberError,
+    NotAllowed,
+    OperatorError,
+    Refused,
+    RetryLater,
+)
+from storage.schema import (
+    Address,
+    Frozen,
+    Millis,
+    Platform,
+    Role,
+    Source,
+    new_id,
+    role_at_least,
+)
 from storage.workspaces import Actor
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741  (the input model of a command)
@@ -40,8 +58,37 @@ class Who(Frozen):
     """When the platform account was made; fresh ones get no free credits yet."""
 
 
+class Venue(Frozen):
+    """What an adapter knows of the place something was said or pressed in. Threads are in the
+    address."""
+
+    age_restricted: bool = False
+    """Discord's ``channel.nsfw``; False where a platform has no such thing."""
+    private: bool = False
+    """A direct message: nobody else reads along."""
+    installed: bool = True
+    """The workspace has us. False: a person brought us along (user-installed), so that no
+    workspace's policy applies and the strict default does, and we cannot post by ourselves."""
+    file_limit: int = 10 * 2**20
+    """Largest file in bytes that the platform takes here."""
+
+
+class Handle(Frozen):
+    """How an adapter can still answer this very event: kept, encrypted, with the job's post."""
+
+    visibility: Visibility = Visibility.PUBLIC
+    """As the first acknowledgement chose: it cannot be changed later."""
+    message: str | None = None
+    """The platform's id of the message that will become the card, when it is known already."""
+    token: SecretStr | None = None
+    """Discord's interaction token, Slack's ``response_url``."""
+    until: Millis = 0
+    """When the token ends."""
+
+
 class Invocation(Frozen):
     """One use of a command. ``values`` are raw: strings or already typed, as the platform has them.
+    An option of kind *image* takes an :class:`~bot.core.uploads.Attachment`.
 
     ``key`` makes the same invocation delivered twice one job (the platform's interaction id).
     """
@@ -52,6 +99,8 @@ class Invocation(Frozen):
     address: Address
     locale: str = "en"
     key: str
+    venue: Venue = Venue()
+    handle: Handle = Handle()
 
 
 class Press(Frozen):
@@ -63,6 +112,10 @@ class Press(Frozen):
     address: Address
     locale: str = "en"
     key: str
+    venue: Venue = Venue()
+    handle: Handle = Handle()
+    values: dict[str, Any] = PydanticField(default_factory=dict)
+    """What was typed into the form this verb opened before; empty for the press itself."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +131,12 @@ class Context:
     services: Services
     catalog: Callable[[str], list[CommandInfo]]
     """Every command there is, for help."""
+    venue: Venue = field(default_factory=Venue)
+    handle: Handle = field(default_factory=Handle)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """A press's form values; empty for commands."""
+    taken: list[Source] = field(default_factory=list)
+    """Uploads stored for this invocation; thrown away again when it comes to nothing."""
 
 
 Handler = Callable[[Context, I], Awaitable[Reply]]
@@ -95,6 +154,13 @@ class Command(Generic[I]):
     input: type[I]
     handler: Handler[I]
     guards: Sequence[Guard] = field(default=())
+    visibility: Visibility = Visibility.PRIVATE
+    """Who sees what it answers; adapters choose by it at the first acknowledgement. A command
+    with a ``private`` flag option answers privately when that is set."""
+    role: Role = Role.MEMBER
+    """Who may use it. Platforms get it as a hint; :meth:`Core.dispatch` is the rule."""
+    group: str = "more"
+    """Its heading in `/help`: ``make``, ``mine``, ``review``, ``space`` or ``more``."""
 
 
 class CommandInfo(Frozen):
@@ -103,6 +169,9 @@ class CommandInfo(Frozen):
     name: str
     help: str
     options: tuple[OptionInfo, ...]
+    visibility: Visibility = Visibility.PRIVATE
+    role: Role = Role.MEMBER
+    group: str = "more"
 
 
 class Core:
@@ -126,6 +195,9 @@ class Core:
                 name=command.name,
                 help=texts(f"command.{command.name}"),
                 options=options_of(command.input, command.name, texts, self.services.registry),
+                visibility=command.visibility,
+                role=command.role,
+                group=command.group,
             )
             for command in self.commands.values()
         ]
@@ -133,12 +205,15 @@ class Core:
     async def dispatch(self, invocation: Invocation) -> Reply:
         """Validate, guard and run one invocation. Never raises: an error is a reply."""
         texts = self.services.texts(invocation.locale)
+        taken: list[Source] = []
 
         async def run() -> Reply:
             command = self.commands.get(invocation.command)
             if command is None:
                 raise MemberError("command_unknown", command=invocation.command[:40])
-            context = await self._context(invocation, texts)
+            context = await self._context(invocation, texts, taken)
+            if not role_at_least(context.actor.member.role, command.role):
+                raise NotAllowed("role_needed", role=texts(f"role.{command.role}"))
             try:
                 values = command.input.model_validate(
                     {k: v for k, v in invocation.values.items() if v is not None and v != ""},
@@ -150,21 +225,24 @@ class Core:
                 await guard(context)
             return await command.handler(context, values)
 
-        return await self._guarded(run, texts)
+        return await self._guarded(run, texts, taken)
 
     async def press(self, press: Press) -> Reply:
         """Run one button press. Never raises: an error is a private reply."""
         texts = self.services.texts(press.locale)
+        taken: list[Source] = []
 
         async def run() -> Reply:
             if press.verb not in self.presses:
                 raise MemberError("button_unknown")
-            context = await self._context(press, texts)
+            context = await self._context(press, texts, taken)
             return await self.presses[Verb(press.verb)](context, press.target[:64])
 
-        return await self._guarded(run, texts)
+        return await self._guarded(run, texts, taken)
 
-    async def _context(self, event: Invocation | Press, texts: Texts) -> Context:
+    async def _context(
+        self, event: Invocation | Press, texts: Texts, taken: list[Source]
+    ) -> Context:
         actor = await self.services.actor(event.who)
         return Context(
             actor=actor,
@@ -174,10 +252,26 @@ class Core:
             texts=texts,
             services=self.services,
             catalog=self.catalog,
+            venue=event.venue,
+            handle=event.handle,
+            values=event.values if isinstance(event, Press) else {},
+            taken=taken,
         )
 
-    async def _guarded(self, run: Callable[[], Awaitable[Reply]], texts: Texts) -> Reply:
-        """One of the three broad excepts: no traceback, banned word or secret gets past here."""
+    async def _guarded(
+        self, run: Callable[[], Awaitable[Reply]], texts: Texts, taken: list[Source]
+    ) -> Reply:
+        """One of the three broad excepts: no traceback, banned word or secret gets past here.
+
+        Uploads taken for what came to nothing are thrown away.
+        """
+        reply = await self._reply(run, texts)
+        if reply.code is not None and reply.job_id is None:
+            for source in taken:
+                await asyncio.to_thread(self.services.blobs.delete, source.blob)
+        return reply
+
+    async def _reply(self, run: Callable[[], Awaitable[Reply]], texts: Texts) -> Reply:
         try:
             return await run()
         except MemberError as error:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from bot.core.reply import Visibility
 from moderation.pipeline import Content, Surface
 from moderation.policy import Policy, wants_help
 from storage import jobs, prices
 from storage.errors import Refused, RetryLater
+from storage.posts import Draft, WriteWithJob
 from storage.queue import flush_outbox
 from storage.schema import (
     AnySpec,
@@ -20,6 +23,7 @@ from storage.schema import (
     EventType,
     JobKind,
     Outcome,
+    Platform,
     Verdict,
     harshest,
 )
@@ -65,6 +69,21 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
     return verdict
 
 
+def _post_of(context: Context) -> WriteWithJob | None:
+    """Writes the job's post; the local page needs none, it draws every card itself."""
+    if context.address.platform is Platform.LOCAL:
+        return None
+    handle = context.handle
+    return context.services.posts.writer(
+        Draft(
+            private=handle.visibility is Visibility.PRIVATE,
+            message=handle.message,
+            token=handle.token.get_secret_value() if handle.token is not None else None,
+            until=handle.until,
+        )
+    )
+
+
 async def submit_job(
     context: Context,
     spec: AnySpec,
@@ -92,7 +111,13 @@ async def submit_job(
         max_wait_ms=services.max_wait_ms,
         parent_id=parent_id,
         verdict=verdict,
+        also=_post_of(context),
     )
+    if not fresh:
+        # The same invocation again: its pictures are stored already.
+        for source in context.taken:
+            await asyncio.to_thread(services.blobs.delete, source.blob)
+    context.taken.clear()
     if fresh:
         try:
             await flush_outbox(services.database, services.wire, now=services.clock())

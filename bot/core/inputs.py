@@ -97,7 +97,7 @@ class OptionInfo(Frozen):
     """One option of a command as a front end offers it."""
 
     name: str
-    kind: Literal["text", "long", "integer", "number", "choice", "flag"]
+    kind: Literal["text", "long", "integer", "number", "choice", "flag", "image"]
     help: str
     required: bool
     default: str = ""

@@ -6,7 +6,9 @@ already translated and safe to show; adapters escape them for their own markup.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field as PydanticField
@@ -40,6 +42,42 @@ class Verb(StrEnum):
     DELETE = "delete"  # target: generation
     REPORT = "report"  # target: generation
     SHOW = "show"  # target: job; brings the card back
+    VARY_SUBTLE = "vary_subtle"  # target: generation; close to it
+    VARY_STRONG = "vary_strong"  # target: generation; further away
+    UPSCALE = "upscale"  # target: generation; larger
+    FINISH = "finish"  # target: generation (a draft); the same at full size
+    FAVOURITE = "favourite"  # target: generation; a copy into the member's private messages
+    AGAIN = "again"  # target: generation; made anew from its recipe, to compare
+
+
+class Effect(StrEnum):
+    """What a press answers with: known before the core is asked, so that an adapter can
+    acknowledge in the right way within its platform's seconds."""
+
+    CARD = "card"  # the card the button is on, as it is now: acknowledge, then edit it
+    NEW = "new"  # a new job's card: acknowledge as for a command of that visibility
+    PRIVATE = "private"  # a sentence for who pressed
+    FORM = "form"  # a dialogue; some platforms must open it as their first answer
+
+
+EFFECTS: Mapping[Verb, Effect] = MappingProxyType(
+    {
+        Verb.CANCEL: Effect.CARD,
+        Verb.DELETE: Effect.CARD,
+        Verb.SHOW: Effect.NEW,
+        Verb.REROLL: Effect.NEW,
+        Verb.REGENERATE: Effect.NEW,
+        Verb.VARY_SUBTLE: Effect.NEW,
+        Verb.VARY_STRONG: Effect.NEW,
+        Verb.UPSCALE: Effect.NEW,
+        Verb.FINISH: Effect.NEW,
+        Verb.AGAIN: Effect.NEW,
+        Verb.EDIT: Effect.FORM,
+        Verb.REPORT: Effect.PRIVATE,
+        Verb.FAVOURITE: Effect.PRIVATE,
+    }
+)
+"""Whatever the effect, a reply without ``job_id`` and form is a private sentence: a no."""
 
 
 class Button(Frozen):
@@ -92,7 +130,7 @@ class FormField(Frozen):
 
     name: str
     label: str
-    kind: Literal["text", "long", "integer", "number", "choice", "flag"]
+    kind: Literal["text", "long", "integer", "number", "choice", "flag", "image"]
     value: str = ""
     help: str = ""
     required: bool = False
@@ -102,12 +140,18 @@ class FormField(Frozen):
 
 
 class Form(Frozen):
-    """A dialogue whose values are sent as an invocation of ``command`` (Same seed and edit)."""
+    """A dialogue. Its values are sent as an invocation of ``command``; or, when ``verb`` is set,
+    as a press of that verb on ``target`` with :attr:`Press.values` (Same seed and edit).
+
+    At most five fields, because that is what a Discord dialogue holds.
+    """
 
     title: str
-    command: str
     submit: str
-    fields: tuple[FormField, ...]
+    fields: tuple[FormField, ...] = PydanticField(max_length=5)
+    command: str = ""
+    verb: Verb | None = None
+    target: str = ""
 
 
 class Reply(Frozen):
@@ -147,5 +191,50 @@ class Reply(Frozen):
     """When it will probably be done."""
     streaming: bool = False
     """``text`` is an answer still being written."""
+    direct: bool = False
+    """Send this to the member's private messages (Favourite), and say ``text`` where they pressed.
+    """
     data: dict[str, Any] = PydanticField(default_factory=dict)
     """The same facts for programs (`--json`)."""
+
+
+class Row(Frozen):
+    """Buttons that stand in one line; ``picture`` is the index they belong to, None the job's."""
+
+    buttons: tuple[Button, ...]
+    picture: int | None = None
+
+
+_ON_A_GRID = (
+    Verb.FINISH, Verb.VARY_SUBTLE, Verb.VARY_STRONG, Verb.UPSCALE, Verb.FAVOURITE, Verb.DELETE,
+)  # fmt: skip
+"""What one picture of several keeps when its buttons must fit one line, most wanted first."""
+
+
+def rows(reply: Reply, *, per_row: int = 5) -> tuple[Row, ...]:
+    """A card's buttons in lines of at most ``per_row``, for platforms that count them.
+
+    One picture: the job's buttons and the picture's, in order, wrapped. Several pictures: the
+    job's in the first lines (with Report, once, about all of them), then one line a picture with
+    the most wanted; labels there end in the picture's number.
+    """
+    shown = [(i, picture) for i, picture in enumerate(reply.pictures) if picture.buttons]
+    if len(reply.pictures) <= 1:
+        return _wrapped((*reply.buttons, *(b for _, p in shown for b in p.buttons)), per_row)
+    report = next((b for _, p in shown for b in p.buttons if b.verb is Verb.REPORT), None)
+    whole = reply.buttons
+    if report is not None and reply.job_id is not None:
+        whole = (*whole, report.model_copy(update={"target": reply.job_id}))
+    lines = list(_wrapped(whole, per_row))
+    for index, picture in shown:
+        known = {button.verb: button for button in picture.buttons}
+        kept = [known[verb] for verb in _ON_A_GRID if verb in known][:per_row]
+        numbered = tuple(b.model_copy(update={"label": f"{b.label} {index + 1}"}) for b in kept)
+        if numbered:
+            lines.append(Row(buttons=numbered, picture=index))
+    return tuple(lines)
+
+
+def _wrapped(buttons: tuple[Button, ...], per_row: int) -> tuple[Row, ...]:
+    starts = range(0, len(buttons), per_row)
+    return tuple(Row(buttons=buttons[start : start + per_row]) for start in starts)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.core.texts import Texts, texts_for
+from bot.core.uploads import Uploads
 from moderation.pipeline import Pipeline
 from storage.blobs import Blobs
 from storage.clock import Clock, now_ms
 from storage.database import Database
+from storage.posts import Posts
 from storage.queue import Wire
 from storage.registry import Registry
 from storage.workspaces import Actor, enrol
@@ -30,6 +32,10 @@ class Services:
     registry: Registry
     prompt_gate: Pipeline
     """The text stages that judge what members type."""
+    posts: Posts
+    """Where each job's card is on its platform."""
+    uploads: Uploads
+    """The way in for members' pictures."""
     clock: Clock = now_ms
     texts: Callable[[str], Texts] = texts_for
     monthly_credits: int | None = None

@@ -19,18 +19,14 @@ from sqlmodel import select
 from bot.commands import COMMANDS, PRESSES
 from bot.core.command import Core
 from bot.core.delivery import Delivery
-from bot.core.services import Services
-from moderation.build import prompt_pipeline
-from storage.blobs import Blobs
 from storage.database import Database
 from storage.embedded import EmbeddedValkey
 from storage.models import Entry, Generation, Job, Outbox, Reservation
 from storage.queue import Wire
-from storage.registry import load_registry
 from storage.schema import TERMINAL_STATUSES, JobStatus, Platform
 from tests.chaos.workers import PLACES, Workers
 from tests.conftest import actor, set_limits, sound
-from tests.fakes import FakeAdapter
+from tests.fakes import FakeAdapter, make_services
 
 KILLS = 22
 JOBS = 150
@@ -64,10 +60,7 @@ async def restart(server: EmbeddedValkey, url: str, away_s: float) -> None:
 
 def make_fake(database: Database, wire: Wire, home: Path) -> FakeAdapter:
     """A fake platform on a real core."""
-    services = Services(
-        database=database, wire=wire, blobs=Blobs(home / "blobs"), registry=load_registry(),
-        prompt_gate=prompt_pipeline(),
-    )  # fmt: skip
+    services = make_services(database, wire, home)
     return FakeAdapter(core=Core(services, COMMANDS, PRESSES))
 
 

@@ -10,23 +10,17 @@ import pytest_asyncio
 from bot.commands import COMMANDS, PRESSES
 from bot.core.command import Core
 from bot.core.services import Services
-from moderation.build import prompt_pipeline
-from storage.blobs import Blobs
 from storage.database import Database
 from storage.queue import Wire
-from storage.registry import load_registry
 from tests.conftest import HandClock
-from tests.fakes import FakeAdapter
+from tests.fakes import FakeAdapter, make_services
 
 
 @pytest_asyncio.fixture
 async def services(database: Database, wire: Wire, tmp_path: Path, clock: HandClock) -> Services:
-    gate = prompt_pipeline()
-    await gate.load()
-    return Services(
-        database=database, wire=wire, blobs=Blobs(tmp_path / "blobs"), registry=load_registry(),
-        prompt_gate=gate, clock=clock,
-    )  # fmt: skip
+    made = make_services(database, wire, tmp_path, clock=clock)
+    await made.prompt_gate.load()
+    return made
 
 
 @pytest.fixture

@@ -128,9 +128,11 @@ async def test_edit_offers_the_same_values(fake: FakeAdapter) -> None:
     assert values["seed"] == "7"
     assert values["negative"] == "worm"
     assert values["style"] == "flat"
-    sent = await fake.say(form.command, **(values | {"prompt": "a green apple"}))
+    assert form.verb is Verb.EDIT
+    sent = await fake.press(form.verb, form.target, **(values | {"prompt": "a green apple"}))
     assert sent.code is None
     assert sent.prompt == "a green apple"
+    assert sent.job_id != first.job_id
 
 
 async def test_cancel_is_the_owners_or_a_moderators(fake: FakeAdapter, database: Database) -> None:

@@ -321,7 +321,9 @@ def make_core(studio: FakeStudio) -> Core:
     from bot.commands.account import NoInput
 
     async def actor(who: Any) -> Any:
-        return SimpleNamespace(workspace=SimpleNamespace(id="w"), member=SimpleNamespace(id="m"))
+        return SimpleNamespace(
+            workspace=SimpleNamespace(id="w"), member=SimpleNamespace(id="m", role="admin")
+        )
 
     services: Any = SimpleNamespace(texts=texts_for, registry=load_registry(), actor=actor)
     commands: list[Command[Any]] = [

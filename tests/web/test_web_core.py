@@ -17,15 +17,13 @@ from bot.commands import COMMANDS, PRESSES
 from bot.core.command import Core
 from bot.core.delivery import Delivery
 from bot.core.services import Services
-from moderation.build import prompt_pipeline
-from storage.blobs import Blobs
 from storage.database import Database
 from storage.endings import Exchange
 from storage.queue import Wire
-from storage.registry import load_registry
 from storage.schema import Category, Flag, Outcome, Platform, Verdict
 from tests.conftest import HandClock
 from tests.core.test_commands import answer, finish, picture
+from tests.fakes import make_services
 from tests.web.fakes import BASE, JSON, TOKEN, paint
 
 HELD = Verdict(
@@ -37,12 +35,9 @@ HELD = Verdict(
 async def services(
     sqlite_database: Database, wire: Wire, tmp_path: Path, clock: HandClock
 ) -> Services:
-    gate = prompt_pipeline()
-    await gate.load()
-    return Services(
-        database=sqlite_database, wire=wire, blobs=Blobs(tmp_path / "blobs"),
-        registry=load_registry(), prompt_gate=gate, clock=clock,
-    )  # fmt: skip
+    made = make_services(sqlite_database, wire, tmp_path, clock=clock)
+    await made.prompt_gate.load()
+    return made
 
 
 @pytest.fixture

@@ -78,6 +78,7 @@ class Desk:
                 address=address(thread),
                 locale=locale,
                 key=key_of(given),
+                values=values_of(given),
             )
         )
         return self._shared(reply)

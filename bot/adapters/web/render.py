@@ -31,6 +31,12 @@ _ICONS = {
     Verb.DELETE: "trash",
     Verb.REPORT: "flag",
     Verb.SHOW: "eye",
+    Verb.VARY_SUBTLE: "vary",
+    Verb.VARY_STRONG: "vary",
+    Verb.UPSCALE: "larger",
+    Verb.FINISH: "larger",
+    Verb.FAVOURITE: "star",
+    Verb.AGAIN: "again",
 }
 
 

@@ -74,7 +74,7 @@ export function form(markup, done) {
     try {
       const fields = new FormData(element);
       fields.set("key", key);
-      const answer = await post("/invoke", fields);
+      const answer = await post(element.getAttribute("action") ?? "/invoke", fields);
       if (answer.ok) {
         dialog.close();
         done(answer);
