@@ -31,6 +31,7 @@ from storage.claims import count_open as count_open
 from storage.errors import LimitReached, NotAllowed, NotFound
 from storage.ledger import changed
 from storage.models import Generation, Job, Member, Outbox, Tier, Workspace
+from storage.rules import rules_of
 from storage.schema import (
     TERMINAL_STATUSES,
     Address,
@@ -47,7 +48,7 @@ from storage.schema import (
 )
 from storage.threads import conversation as conversation
 from storage.threads import remember as remember
-from storage.workspaces import Actor
+from storage.workspaces import Actor, account_of
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,11 @@ def submit(
     mine = count_open(session, member_id=member.id)
     if mine >= tier.max_queued:
         raise LimitReached("queue_full_member", limit=tier.max_queued)
-    if count_open(session, workspace_id=workspace.id) >= workspace.max_queued:
-        raise LimitReached("queue_full_workspace", limit=workspace.max_queued)
+    most = workspace.max_queued
+    if "limits" in workspace.settings:
+        most = rules_of(workspace.settings).limits.max_queued
+    if count_open(session, workspace_id=workspace.id) >= most:
+        raise LimitReached("queue_full_workspace", limit=most)
     if max_wait_ms is not None:
         wait = backlog_ms(session)
         if wait > max_wait_ms:
@@ -127,7 +131,7 @@ def submit(
     )  # fmt: skip
     session.add(job)
     session.flush()
-    ledger.reserve(session, ledger.member_account(member.id), price, job_id=job.id, now=now)
+    ledger.reserve(session, account_of(member), price, job_id=job.id, now=now)
     session.add(Outbox(job_id=job.id, topic="ticket", created_at=now))
     if also is not None:
         also(session, job)

@@ -26,6 +26,10 @@ MINT = "mint"
 """Where granted credits come from; its balance is minus all credits ever granted."""
 REVENUE = "revenue"
 """Where spent credits go."""
+EXPIRED = "expired"
+"""Where credits go that were not used in time."""
+SHARED = (MINT, REVENUE, EXPIRED)
+"""Accounts that are no member's; locked last."""
 
 
 class LedgerConflict(AtelierError):
@@ -83,16 +87,60 @@ def has_entry(session: Session, key: str) -> bool:
 
 
 def grant(
-    session: Session, account: str, amount: int, *, key: str, now: Millis, reason: str = ""
+    session: Session,
+    account: str,
+    amount: int,
+    *,
+    key: str,
+    now: Millis,
+    reason: str = "",
+    kind: str = "grant",
 ) -> bool:
     """Give ``amount`` > 0 credits once per ``key``; True when this call did it.
+
+    ``kind`` says what for: ``grant`` (monthly, or an admin's), ``daily``, ``promo``.
 
     Raises ``LedgerConflict`` when the key was used for another amount or account.
     """
     open_account(session, MINT)
     open_account(session, account)
     return _post(
-        session, key=key, debit=MINT, credit=account, amount=amount, kind="grant", now=now,
+        session, key=key, debit=MINT, credit=account, amount=amount, kind=kind, now=now,
+        reason=reason,
+    )  # fmt: skip
+
+
+def transfer(
+    session: Session,
+    source: str,
+    target: str,
+    amount: int,
+    *,
+    key: str,
+    kind: str,
+    now: Millis,
+    reason: str = "",
+) -> bool:
+    """Move ``amount`` > 0 spendable credits from one account to another, once per ``key``.
+
+    ``kind`` is ``gift``, ``deduct``, ``expire`` or ``link``. True when this call did it. Raises
+    ``LimitReached('credits_short')`` when the source has less to spend (reserved credits do not
+    count), ``LedgerConflict`` when the key was used otherwise. Both rows are locked in one
+    order, so that two members who give to each other at once never wait in a ring.
+    """
+    for account in (source, target):
+        open_account(session, account)
+    members = sorted(account for account in (source, target) if account not in SHARED)
+    for account in members:
+        session.exec(select(Account.id).where(Account.id == account).with_for_update()).one()
+    if _posted_before(session, key, source, target, amount):
+        return False
+    if source not in SHARED:
+        available = balance(session, source).available
+        if available < amount:
+            raise LimitReached("credits_short", needed=amount, available=available)
+    return _post(
+        session, key=key, debit=source, credit=target, amount=amount, kind=kind, now=now,
         reason=reason,
     )  # fmt: skip
 
@@ -242,9 +290,9 @@ def _post(
         if _posted_before(session, key, debit, credit, amount):
             return False
         raise
-    # Always the member's row before the shared one, so that two postings never wait in a ring.
+    # Members' rows before shared ones, in one order, so that two postings never wait in a ring.
     for account, change in sorted(
-        ((debit, -amount), (credit, amount)), key=lambda pair: pair[0] in (MINT, REVENUE)
+        ((debit, -amount), (credit, amount)), key=lambda pair: (pair[0] in SHARED, pair[0])
     ):
         session.execute(
             update(Account)

@@ -7,6 +7,11 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+from storage.models_money import LinkCode as LinkCode
+from storage.models_money import PromoCode as PromoCode
+from storage.models_money import SettingChange as SettingChange
+from storage.models_money import Switch as Switch
+from storage.models_money import TierGrant as TierGrant
 from storage.schema import (
     CaseOrigin,
     CaseStatus,
@@ -27,6 +32,20 @@ class Tier(SQLModel, table=True):
     monthly_credits: int
     max_queued: int
     max_running: int
+    max_side: int = 2048
+    """Longest side of a picture in pixels."""
+    max_steps: int = 150
+    max_count: int = 4
+    models: list[str] = Field(default_factory=list, sa_type=JSON)
+    """Models it may use; empty means all."""
+    adapters: bool = True
+    """Whether LoRAs may be used."""
+    private: bool = True
+    """Whether results may be asked for privately."""
+    retention_days: int = 0
+    """How long what its members made is kept; 0 follows the workspace."""
+    price_cents: int = 0
+    """What its member pays a month, for the operator's sums; cents of one currency."""
 
 
 class Workspace(SQLModel, table=True):
@@ -65,6 +84,17 @@ class Member(SQLModel, table=True):
     """Virtual GPU-milliseconds over the tier's weight: the second key of the claim's order."""
     tag: int = Field(default=0, sa_type=BigInteger)
     """As the workspace's tag, one level down."""
+    linked_to: str | None = Field(default=None, foreign_key="member.id", index=True)
+    """The member whose balance and history this one shares: the same person elsewhere."""
+    roles: list[str] = Field(default_factory=list, sa_type=JSON)
+    """Ids of platform roles, as the platform last told us."""
+    banned_until: int | None = Field(default=None, sa_type=BigInteger)
+    """A strike's time-out or ban ends then."""
+    bucket: int = 0
+    """Thousandths of a command left in the token bucket at ``bucket_at``."""
+    bucket_at: int | None = Field(default=None, sa_type=BigInteger)
+    account_created_at: int | None = Field(default=None, sa_type=BigInteger)
+    """When the platform account was made, where the platform says so."""
     created_at: int = Field(sa_type=BigInteger)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from sqlalchemy import or_
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from storage import ledger
-from storage.models import Member, Tier, Workspace
+from storage.allowance import allow, too_young
+from storage.models import Member, Tier, TierGrant, Workspace
+from storage.rules import Rules, role_here, rules_of
 from storage.schema import Millis, Platform
 
 Row = TypeVar("Row", Workspace, Member)
@@ -29,11 +31,6 @@ class Actor:
     tier: Tier
 
 
-def period(now: Millis) -> str:
-    """The month a moment belongs to, ``YYYY-MM`` in UTC: the key of a monthly grant."""
-    return datetime.fromtimestamp(now / 1000, tz=UTC).strftime("%Y-%m")
-
-
 def enrol(
     session: Session,
     *,
@@ -45,10 +42,15 @@ def enrol(
     role: str,
     now: Millis,
     monthly_credits: int | None = None,
+    roles: tuple[str, ...] = (),
+    entitlements: tuple[str, ...] = (),
+    account_created_at: Millis | None = None,
 ) -> Actor:
-    """Find a person, or make workspace and member on first sight; grant this month's credits.
+    """Find a person, or make workspace and member on first sight; grant what the calendar owes.
 
-    ``monthly_credits`` overrides the tier's grant in the local workspace only.
+    ``role`` is what the platform's permissions say; the workspace's rules may raise it by a
+    platform role. The tier is found anew each time (:func:`tier_for`). ``monthly_credits``
+    overrides the tier's grant in the local workspace only.
     """
     space = session.exec(
         select(Workspace).where(Workspace.platform == platform, Workspace.external_id == workspace)
@@ -76,20 +78,95 @@ def enrol(
         person = _insert_or_find(session, fresh_member, lambda: session.exec(
             select(Member).where(Member.workspace_id == space_id, Member.external_id == member)
         ).one())  # fmt: skip
-    elif (person.name, person.role) != (member_name or person.name, role):
-        person.name, person.role = member_name or person.name, role
+    rules = rules_of(space.settings)
+    tier_id = tier_for(session, space, person, rules, roles, entitlements, now)
+    before = session.get(Tier, person.tier_id)
+    tier = session.get_one(Tier, tier_id)
+    seen = {
+        "name": member_name or person.name,
+        "role": str(role_here(rules, role, roles)),
+        "tier_id": tier_id,
+        "roles": sorted(roles),
+        "account_created_at": account_created_at or person.account_created_at,
+    }
+    if any(getattr(person, name) != value for name, value in seen.items()):
+        for name, value in seen.items():
+            setattr(person, name, value)
         session.add(person)
-    tier = session.get_one(Tier, person.tier_id)
-    credits = tier.monthly_credits
-    if platform is Platform.LOCAL and monthly_credits is not None:
-        credits = monthly_credits
-    key = f"grant:{person.id}:{period(now)}"
-    account = ledger.member_account(person.id)
-    if credits and not ledger.has_entry(session, key):
-        ledger.grant(session, account, credits, key=key, now=now, reason="monthly credits")
-    else:
-        ledger.open_account(session, account)
+        session.flush()
+    better = before is not None and tier.monthly_credits > before.monthly_credits
+    _grant(session, space, person, tier, rules, now, monthly_credits, better)
     return Actor(workspace=space, member=person, tier=tier)
+
+
+def tier_for(
+    session: Session,
+    space: Workspace,
+    person: Member,
+    rules: Rules,
+    roles: tuple[str, ...],
+    entitlements: tuple[str, ...],
+    now: Millis,
+) -> str:
+    """The tier in force: an admin's grant, a mapped platform role, a bought SKU, the default.
+
+    Of several mapped roles or SKUs the one with most monthly credits counts.
+    """
+    granted = session.exec(
+        select(TierGrant)
+        .where(
+            TierGrant.member_id == person.id,
+            col(TierGrant.ended_at).is_(None),
+            or_(col(TierGrant.until).is_(None), col(TierGrant.until) > now),
+        )
+        .order_by(col(TierGrant.id).desc())
+    ).first()
+    if granted is not None:
+        return granted.tier_id
+    for held, mapped in (
+        (roles, rules.credits.role_tiers),
+        (entitlements, rules.credits.sku_tiers),
+    ):
+        names = {mapped[item] for item in held if item in mapped}
+        known = session.exec(select(Tier).where(col(Tier.id).in_(names))).all() if names else []
+        if known:
+            return max(known, key=lambda tier: (tier.monthly_credits, tier.id)).id
+    return space.tier_id
+
+
+def _grant(
+    session: Session,
+    space: Workspace,
+    person: Member,
+    tier: Tier,
+    rules: Rules,
+    now: Millis,
+    override: int | None,
+    better: bool,
+) -> None:
+    """This person's free credits, to the account that a link may have made theirs elsewhere."""
+    ledger.open_account(session, account_of(person))
+    if person.linked_to is not None:
+        # The grant comes once per person, by the rules of the place where the account is.
+        person = session.get_one(Member, person.linked_to)
+        space = session.get_one(Workspace, person.workspace_id)
+        tier, rules, better = session.get_one(Tier, person.tier_id), rules_of(space.settings), False
+    monthly = tier.monthly_credits
+    if space.platform == Platform.LOCAL and override is not None:
+        monthly = override
+    if tier.id == space.tier_id and too_young(rules, person.account_created_at, now):
+        return
+    allow(session, person, monthly=monthly, rules=rules, now=now, tier=tier.id, better=better)
+
+
+def holder_id(member: Member) -> str:
+    """The member whose account pays and whose history this one shares: itself, unless linked."""
+    return member.linked_to or member.id
+
+
+def account_of(member: Member) -> str:
+    """The ledger account that pays for this member."""
+    return ledger.member_account(holder_id(member))
 
 
 def _insert_or_find(session: Session, row: Row, find: Callable[[], Row]) -> Row:

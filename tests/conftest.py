@@ -33,7 +33,7 @@ from storage import jobs, ledger, workspaces
 from storage.database import Database
 from storage.embedded import EmbeddedValkey
 from storage.migrate import migrate
-from storage.models import Job, Member, Tier, Workspace
+from storage.models import Job, Member, Tier, TierGrant, Workspace
 from storage.queue import Wire
 from storage.schema import Address, ChatSpec, ImageSpec, Platform, Turn
 from storage.workspaces import Actor
@@ -236,6 +236,15 @@ def actor(
         if tier is not None:
             row = session.get_one(Member, person.member.id)
             row.tier_id = tier
+            session.add(
+                TierGrant(
+                    workspace_id=row.workspace_id,
+                    member_id=row.id,
+                    tier_id=tier,
+                    by=row.id,
+                    created_at=now,
+                )
+            )
             session.flush()
             person = Actor(person.workspace, row, session.get_one(Tier, tier))
         if credits:

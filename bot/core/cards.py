@@ -27,7 +27,7 @@ from storage.schema import (
     without_details,
 )
 from storage.views import JobView
-from storage.workspaces import Actor
+from storage.workspaces import Actor, account_of
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ async def timeline(
 
 async def balance(services: Services, actor: Actor) -> Balance:
     """The member's credits."""
-    return await services.database.look(ledger.balance, ledger.member_account(actor.member.id))
+    return await services.database.look(ledger.balance, account_of(actor.member))
 
 
 async def visible_blob(services: Services, workspace_id: str, key: str) -> bool:

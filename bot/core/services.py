@@ -53,6 +53,9 @@ class Services:
             member=who.member,
             member_name=who.member_name,
             role=who.role,
+            roles=who.roles,
+            entitlements=who.entitlements,
+            account_created_at=who.account_created_at,
             now=self.clock(),
             monthly_credits=self.monthly_credits,
         )

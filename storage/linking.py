@@ -1,0 +1,109 @@
+"""One person, several platforms: accounts joined by a one-time code.
+
+Whoever enters the code says: I am also the one who asked for it. The two members keep their
+workspaces, roles and limits; balance and history become one. The code is shown once, lives ten
+minutes, works once, and only its hash is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from storage import ledger
+from storage.errors import BadInput, LimitReached, NotFound
+from storage.ledger import changed
+from storage.models import LinkCode, Member, Reservation
+from storage.schema import Millis
+from storage.workspaces import Actor, holder_id
+
+LIFE_MS = 600_000
+_LETTERS = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
+"""Without what looks alike on a phone (I, L, O, 0, 1)."""
+
+
+def _hash(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def ask_code(session: Session, actor: Actor, *, now: Millis) -> str:
+    """A fresh code for this member, ``XXXX-XXXX``: about 39 bits, good for ten minutes."""
+    raw = "".join(secrets.choice(_LETTERS) for _ in range(8))
+    session.add(LinkCode(id=_hash(raw), member_id=actor.member.id, expires_at=now + LIFE_MS))
+    session.flush()
+    return f"{raw[:4]}-{raw[4:]}"
+
+
+def enter_code(session: Session, actor: Actor, code: str, *, now: Millis) -> Member:
+    """Join this member to whoever asked for the code; returns the member whose account it is.
+
+    Raises ``NotFound('link_code_unknown')`` (wrong, used or too old: all the same),
+    ``BadInput('link_self')`` and ``LimitReached('link_busy')`` while jobs hold credits.
+    """
+    cleaned = "".join(ch for ch in code.upper() if ch.isalnum())
+    used = changed(
+        session,
+        update(LinkCode)
+        .where(
+            col(LinkCode.id) == _hash(cleaned),
+            col(LinkCode.used_at).is_(None),
+            col(LinkCode.expires_at) > now,
+        )
+        .values(used_at=now)
+        .execution_options(synchronize_session=False),
+    )
+    if not used:
+        raise NotFound("link_code_unknown")
+    asked = session.get_one(LinkCode, _hash(cleaned), populate_existing=True)
+    holder = session.get_one(Member, holder_id(session.get_one(Member, asked.member_id)))
+    joining = session.get_one(Member, holder_id(actor.member))
+    if holder.id == joining.id:
+        raise BadInput("link_self")
+    source, target = ledger.member_account(joining.id), ledger.member_account(holder.id)
+    held = session.exec(
+        select(Reservation.job_id).where(
+            Reservation.account_id == source, Reservation.state == "held"
+        )
+    ).first()
+    if held is not None:
+        raise LimitReached("link_busy")
+    spendable = ledger.balance(session, source).available
+    if spendable > 0:
+        ledger.transfer(
+            session, source, target, spendable, key=f"link:{joining.id}:{asked.id[:16]}",
+            kind="link", now=now, reason="accounts joined",
+        )  # fmt: skip
+    # Everyone already joined to the one who joins comes along: links never form a chain.
+    session.execute(
+        update(Member)
+        .where((col(Member.id) == joining.id) | (col(Member.linked_to) == joining.id))
+        .values(linked_to=holder.id)
+    )
+    session.flush()
+    return holder
+
+
+def unlink(session: Session, actor: Actor) -> bool:
+    """Go separate ways; the balance stays where the account is. False when nothing was linked."""
+    return bool(
+        changed(
+            session,
+            update(Member)
+            .where(col(Member.id) == actor.member.id, col(Member.linked_to).is_not(None))
+            .values(linked_to=None),
+        )
+    )
+
+
+def identities(session: Session, member: Member) -> list[Member]:
+    """Every member that is this same person, the account's holder first."""
+    holder = holder_id(member)
+    rows = session.exec(
+        select(Member)
+        .where((col(Member.id) == holder) | (col(Member.linked_to) == holder))
+        .order_by(col(Member.id))
+    ).all()
+    return sorted(rows, key=lambda row: row.id != holder)
