@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from bot.adapters.web.body import text_of, values_of
 from bot.adapters.web.live import WebPresenter
-from bot.adapters.web.parse import Line, parse_line
+from bot.core.parse import Line, parse_line
 from bot.adapters.web.reader import OWNER, Reader
 from bot.adapters.web.render import Look, Renderer, words_for
 from bot.core.command import Core, Invocation, Press, error_reply

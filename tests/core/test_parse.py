@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.adapters.web.live import WebPresenter
-from bot.adapters.web.parse import parse_line
+from bot.core.parse import parse_line
 from bot.core.command import CommandInfo
 from tests.web.fakes import FakeStudio, make_core
 
