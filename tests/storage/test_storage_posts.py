@@ -108,9 +108,7 @@ async def test_notes_are_kept_one_by_one_and_forgotten(
     assert (await posts.get(job_id)).extra == {"files": {"ab/cd.png": "F1"}}  # type: ignore[union-attr]
 
 
-async def test_open_cards_of_a_thread(
-    database: Database, tmp_path: Path, clock: HandClock
-) -> None:
+async def test_open_cards_of_a_thread(database: Database, tmp_path: Path, clock: HandClock) -> None:
     posts = posts_of(database, tmp_path, clock)
     first, second = placed(database, posts, clock), placed(database, posts, clock)
     for job_id in (first, second):

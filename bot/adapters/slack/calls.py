@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable
 from typing import Any
@@ -88,7 +87,7 @@ async def asked(call: Awaitable[Any]) -> dict[str, Any]:
         answer = await call
     except SlackApiError as error:
         raise _sorted(error) from None
-    except (aiohttp.ClientError, TimeoutError, asyncio.TimeoutError, OSError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise RetryLater(f"Slack does not answer ({type(error).__name__})") from error
     except SlackClientError as error:
         raise RetryLater(f"Slack answered junk ({type(error).__name__})") from error

@@ -63,9 +63,7 @@ class Pictures:
         """See :meth:`upload`."""
         assert picture.blob is not None
         name = f"atelier-{picture.seed}-{picture.generation_id[-6:].lower()}"
-        return await self.upload(
-            picture.blob, name=name, alt=picture.alt, blurred=picture.blurred
-        )
+        return await self.upload(picture.blob, name=name, alt=picture.alt, blurred=picture.blurred)
 
     async def ready(self, file: str) -> None:
         """Return when a message may show this file. Raises ``RetryLater`` when it takes long."""

@@ -58,9 +58,7 @@ def message(reply: Reply, texts: Texts, files: Mapping[str, str] | None = None) 
         return _note(reply, texts)
     answer = reply.kind is JobKind.CHAT
     blocks = [_header(reply)]
-    if reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not reply.text.strip():
-        blocks += _waiting(reply, texts)
-    elif reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not answer:
+    if (reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not reply.text.strip()) or (reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not answer):
         blocks += _waiting(reply, texts)
     elif answer:
         blocks += _answer(reply, texts)
@@ -127,7 +125,9 @@ def _waiting(reply: Reply, texts: Texts) -> list[Block]:
     if reply.place == 1 and reply.status is JobStatus.QUEUED:
         said.append(texts("slack.next"))
     elif reply.place:
-        said.append(texts("slack.place", place=reply.place, total=max(reply.total or 0, reply.place)))
+        said.append(
+            texts("slack.place", place=reply.place, total=max(reply.total or 0, reply.place))
+        )
     blocks: list[Block] = []
     if reply.status is JobStatus.RUNNING and reply.progress is not None:
         bar, percent = progress_bar(reply.progress)

@@ -25,9 +25,9 @@ class StreamOver(Exception):
 class Streams:
     """The streams this process has open. A restart forgets them; their messages are edited then."""
 
-    def __init__(self, client: AsyncWebClient, team: str) -> None:
+    def __init__(self, client: AsyncWebClient, workspace: str) -> None:
         self._client = client
-        self._team = team
+        self._workspace = workspace
         self._sent: dict[str, str] = {}
 
     def knows(self, job_id: str) -> bool:
@@ -44,7 +44,7 @@ class Streams:
             answer = await asked(
                 self._client.chat_startStream(
                     channel=channel, thread_ts=thread, markdown_text=pieces[0],
-                    recipient_team_id=self._team, recipient_user_id=member,
+                    recipient_team_id=self._workspace, recipient_user_id=member,
                 )
             )  # fmt: skip
         except Refusal as error:
@@ -68,9 +68,7 @@ class Streams:
 
     async def _append(self, job_id: str, channel: str, ts: str, piece: str) -> None:
         try:
-            await asked(
-                self._client.chat_appendStream(channel=channel, ts=ts, markdown_text=piece)
-            )
+            await asked(self._client.chat_appendStream(channel=channel, ts=ts, markdown_text=piece))
         except (Refusal, Gone) as error:
             self._sent.pop(job_id, None)
             log.info("a stream is over (%s): editing its message", error)

@@ -9,7 +9,7 @@ from typing import Any
 from bot.adapters.slack import limits
 from bot.adapters.slack.escape import fit
 from bot.adapters.slack.render import words_for
-from bot.adapters.slack.rich import Block, plain, quote, section
+from bot.adapters.slack.rich import Block, plain, section
 from bot.core.command import CommandInfo
 from bot.core.inputs import OptionInfo
 from bot.core.reply import Form, FormField, Reply
@@ -34,8 +34,10 @@ class Ticket(Frozen):
     channel: str = ""
     thread: str | None = None
     key: str = ""
-    preset: dict[str, Any] = {}
-    """Values that are chosen already (a start picture), as the invocation takes them."""
+    option: str = ""
+    """An option that is filled already, by ``file``: no input is shown for it."""
+    file: str = ""
+    """The Slack file that fills it: an id, so that its address is asked from Slack again."""
 
 
 def opening(texts: Texts, ticket: Ticket) -> dict[str, Any]:
@@ -52,7 +54,9 @@ def closing(reply_blocks: Sequence[Block], title: str, texts: Texts) -> dict[str
 def command_form(info: CommandInfo, texts: Texts, ticket: Ticket) -> dict[str, Any]:
     """A dialogue with every option of a command."""
     blocks = [
-        _input(_field_of(option), texts) for option in info.options if option.name not in ticket.preset
+        _input(_field_of(option), texts)
+        for option in info.options
+        if option.name not in ticket.preset
     ]
     return _view(f"/{info.name}", texts, blocks, ticket, submit=texts("slack.send"))
 
@@ -95,7 +99,11 @@ def ticket_of(view: Mapping[str, Any]) -> Ticket:
 
 
 def home(
-    credits: Reply, queue: Reply, cards: Sequence[Reply], catalog: Sequence[CommandInfo], locale: str
+    credits: Reply,
+    queue: Reply,
+    cards: Sequence[Reply],
+    catalog: Sequence[CommandInfo],
+    locale: str,
 ) -> dict[str, Any]:
     """The Home tab: what one may spend, what waits, what was made, what can be typed."""
     texts = words_for(locale)
@@ -129,8 +137,6 @@ def home(
 
 
 def _entry(card: Reply, texts: Texts) -> Block:
-    parts = [section(plain(card.title, bold=True)), quote(fit(card.prompt or "–", 200))]
-    del parts  # a section with a button beside it holds one text only
     text = fit(f"{card.title} · {card.prompt}", 300)
     return {
         "type": "section",
