@@ -58,7 +58,9 @@ def message(reply: Reply, texts: Texts, files: Mapping[str, str] | None = None) 
         return _note(reply, texts)
     answer = reply.kind is JobKind.CHAT
     blocks = [_header(reply)]
-    if (reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not reply.text.strip()) or (reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not answer):
+    if (reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not reply.text.strip()) or (
+        reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not answer
+    ):
         blocks += _waiting(reply, texts)
     elif answer:
         blocks += _answer(reply, texts)

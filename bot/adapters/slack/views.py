@@ -53,11 +53,8 @@ def closing(reply_blocks: Sequence[Block], title: str, texts: Texts) -> dict[str
 
 def command_form(info: CommandInfo, texts: Texts, ticket: Ticket) -> dict[str, Any]:
     """A dialogue with every option of a command."""
-    blocks = [
-        _input(_field_of(option), texts)
-        for option in info.options
-        if option.name not in ticket.preset
-    ]
+    shown = [option for option in info.options if option.name != ticket.option]
+    blocks = [_input(_field_of(option), texts) for option in shown]
     return _view(f"/{info.name}", texts, blocks, ticket, submit=texts("slack.send"))
 
 
