@@ -187,7 +187,9 @@ async def help_(context: Context, _: NoInput) -> Reply:
     ]
     parts = [texts("help.intro")]
     for group in GROUPS:
-        infos = [info for info in usable if (info.group if info.group in GROUPS else "more") == group]
+        infos = [
+            info for info in usable if (info.group if info.group in GROUPS else "more") == group
+        ]
         if infos:
             parts.append(f"**{texts(f'help.group.{group}')}**\n" + "\n".join(map(_usage, infos)))
     return Reply(
@@ -207,8 +209,6 @@ def _usage(info: CommandInfo) -> str:
 CREDITS = Command(name="credits", input=NoInput, handler=credits, group="mine")
 QUEUE = Command(name="queue", input=NoInput, handler=queue, group="mine")
 HISTORY = Command(name="history", input=HistoryInput, handler=history, group="mine")
-JOB = Command(
-    name="job", input=JobInput, handler=job, group="mine", visibility=Visibility.PUBLIC
-)
+JOB = Command(name="job", input=JobInput, handler=job, group="mine", visibility=Visibility.PUBLIC)
 CANCEL = Command(name="cancel", input=CancelInput, handler=cancel, group="mine")
 HELP = Command(name="help", input=NoInput, handler=help_)

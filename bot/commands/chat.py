@@ -76,6 +76,4 @@ async def ask(context: Context, values: AskInput) -> Reply:
     )
 
 
-ASK = Command(
-    name="ask", input=AskInput, handler=ask, group="make", visibility=Visibility.PUBLIC
-)
+ASK = Command(name="ask", input=AskInput, handler=ask, group="make", visibility=Visibility.PUBLIC)

@@ -336,9 +336,7 @@ def _made_from(made: Generation, spec: ImageSpec, texts: Texts) -> tuple[Button,
     elif max(made.width or 0, made.height or 0) * LARGER > LONGEST_SIDE:
         verbs.remove(Verb.UPSCALE)
     verbs.append(Verb.FAVOURITE)
-    return tuple(
-        Button(verb=verb, target=made.id, label=texts(f"button.{verb}")) for verb in verbs
-    )
+    return tuple(Button(verb=verb, target=made.id, label=texts(f"button.{verb}")) for verb in verbs)
 
 
 def _own_buttons(made: Generation, texts: Texts) -> tuple[Button, ...]:
