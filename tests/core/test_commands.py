@@ -362,7 +362,8 @@ async def test_account_commands(fake: FakeAdapter, database: Database, clock: Ha
     credits = await fake.say("credits")
     assert credits.data == {"available": 49, "pending": 1, "posted": 50}
     queue = await fake.say("queue")
-    assert queue.data == {"places": [1], "total": 1}
+    assert [job["place"] for job in queue.data["jobs"]] == [1]
+    assert queue.data["total"] == 1
     history = await fake.say("history")
     assert "a red apple" in history.text
     help_ = await fake.say("help")

@@ -244,9 +244,7 @@ async def test_the_line_counts_everything_that_shares_the_gpu(
     assert "mine bold x" in line.text
 
 
-async def test_cancel_without_an_id_stops_the_newest(
-    fake: FakeAdapter, database: Database
-) -> None:
+async def test_cancel_without_an_id_stops_the_newest(fake: FakeAdapter, database: Database) -> None:
     first = await fake.say("imagine", prompt="a")
     second = await fake.say("imagine", prompt="b")
     assert (await fake.say("cancel")).job_id == second.job_id
