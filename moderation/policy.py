@@ -42,6 +42,9 @@ from pydantic import Field, field_validator, model_validator
 
 from storage.schema import Category, Flag, Frozen, Outcome, Verdict
 
+POLICY_VERSION = "2026-11-25"
+"""Of the table above and the rules that are not a workspace's to change; in marks and records."""
+
 
 class Surface(StrEnum):
     """Where the content would become visible, or where it goes in."""

@@ -15,6 +15,7 @@ from typing import NoReturn
 from arq.connections import create_pool
 
 from moderation.build_output import output_pipeline
+from moderation.marks.identity import ensure_identity
 from moderation.pipeline import Pipeline
 from storage.blobs import Blobs
 from storage.database import Database
@@ -64,6 +65,7 @@ async def serve(
     registry = load_registry(settings.image_model, settings.chat_model)
     engine = make_engine(settings, registry)
     gate = make_gate()
+    identity = await asyncio.to_thread(ensure_identity, settings.home)
     await asyncio.gather(gate.load(), engine.start())
     for model in (registry.image_default, registry.chat_default):
         try:
@@ -73,8 +75,8 @@ async def serve(
             log.error("%s", error)
     tools = Tools(
         database=database, wire=wire, blobs=Blobs(settings.blobs_dir), registry=registry,
-        engine=engine, gate=gate, worker=settings.worker_name, lease_ms=settings.lease_ms,
-        renew_s=settings.lease_ms * 0.3 / 1000,
+        engine=engine, gate=gate, worker=settings.worker_name, identity=identity,
+        lease_ms=settings.lease_ms, renew_s=settings.lease_ms * 0.3 / 1000,
     )  # fmt: skip
     floor = Floor(tools)
     tasks = [

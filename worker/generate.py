@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from moderation.marks.identity import Identity
 from moderation.pipeline import Pipeline
 from storage import jobs
 from storage.blobs import Blobs
@@ -49,6 +50,8 @@ class Tools:
     engine: Engine
     gate: Pipeline
     worker: str
+    identity: Identity | None = None
+    """Signs pictures; ``None`` leaves them unmarked (tests)."""
     clock: Clock = now_ms
     lease_ms: Millis = jobs.LEASE_MS
     slack_ms: Millis = jobs.SLACK_MS

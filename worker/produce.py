@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from moderation.marks.facts import LabelProfile, profile_of
 from moderation.pipeline import Content, Surface
 from moderation.policy import Policy
 from storage import prices
@@ -32,6 +33,7 @@ from storage.schema import (
 from storage.workspaces import settings_of
 from worker.engine.errors import BadPicture, Cancelled, ModelUnavailable, StepFailed
 from worker.engine.outputs import Answer, Picture, Progress, Text
+from worker.marking import finished
 from worker.sources import SourceGone, read_sources, sources_of
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ def failed(code: str, run: Run, **params: str) -> Ending:
 
 async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     """Run a job to its end. Raises ``Cancelled`` and ``EngineStopped`` for the caller to settle."""
-    policy = _policy(await tools.database.look(settings_of, claim.workspace_id))
+    settings = await tools.database.look(settings_of, claim.workspace_id)
+    policy = _policy(settings)
     try:
         verdict = claim.verdict
         if sources_of(claim.spec):
@@ -70,7 +73,10 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
                 return refused(verdict, (), run, code="source_refused")
             tools.engine.release(run, pictures)
         if isinstance(claim.spec, ImageSpec):
-            return await PictureRun(tools, claim, claim.spec, run, policy, verdict).collect()
+            profile = profile_of(settings)
+            return await PictureRun(
+                tools, claim, claim.spec, run, policy, verdict, profile
+            ).collect()
         return await AnswerRun(tools, claim, claim.spec, run, policy).collect()
     except ModelUnavailable as error:
         log.error("%s", error)
@@ -133,8 +139,10 @@ class PictureRun:
         run: Run,
         policy: Policy,
         verdict: Verdict,
+        profile: LabelProfile = LabelProfile.EU,
     ) -> None:
         """``verdict`` is that of the prompt and of the pictures it starts from."""
+        self._profile = profile
         self._tools = tools
         self._claim = claim
         self._spec = spec
@@ -217,8 +225,12 @@ class PictureRun:
         status = status_of(verdict)
         blob = None
         if status is not GenerationStatus.REMOVED:
-            data = await asyncio.to_thread(encode_png, output.image)
-            blob = await asyncio.to_thread(self._tools.blobs.put, data, "png")
+            data, suffix = await asyncio.to_thread(
+                finished, output.image, self._spec, identity=self._tools.identity,
+                profile=self._profile, blobs=self._tools.blobs,
+                now=self._tools.clock(),
+            )  # fmt: skip
+            blob = await asyncio.to_thread(self._tools.blobs.put, data, suffix)
         self._made.append(
             Made(
                 index=output.index, status=status, seed=output.seed, recipe=output.recipe,

@@ -1,1 +1,0 @@
-"""Slack: Bolt listeners in, Block Kit replies out."""

@@ -1,0 +1,1 @@
+"""Text heads that work offline: how they are trained, stored and read."""

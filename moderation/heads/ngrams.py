@@ -1,0 +1,54 @@
+"""Words and pieces of words as a sparse vector: TF-IDF that needs no library to be used.
+
+Features are single words, pairs of neighbouring words, and runs of three to five letters inside
+a word with its edges marked. Term frequencies count as ``1 + log(tf)`` times the inverse document
+frequency, and the vector has length one (the usual TF-IDF; Manning et al., *Introduction to
+Information Retrieval*, chapter 6).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from moderation.stages.normalise import plain
+
+LIMIT = 2000
+"""Characters read: the rest of a longer text is judged by the word lists only."""
+
+_TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
+
+
+def features(text: str) -> Counter[str]:
+    """How often each feature occurs in the first ``LIMIT`` characters."""
+    tokens = ["0" if t.isdigit() else t for t in _TOKEN.findall(plain(text[:LIMIT]))]
+    counts: Counter[str] = Counter()
+    for token in tokens:
+        counts["w " + token] += 1
+        if token.isalpha():
+            shortest = 1 if _UNSPACED.search(token) else 3
+            edged = f"<{token}>"
+            for size in range(shortest, 6 if shortest == 3 else 4):
+                for start in range(len(edged) - size + 1):
+                    counts[edged[start : start + size]] += 1
+    for left, right in pairwise(tokens):
+        counts[f"p {left} {right}"] += 1
+    return counts
+
+
+def weigh(
+    counts: Mapping[str, int], index: Mapping[str, int], idf: Iterable[float]
+) -> dict[int, float]:
+    """The known features as a sparse vector of length one: position to value."""
+    table = idf if isinstance(idf, list) else list(idf)
+    values = {
+        place: (1.0 + math.log(count)) * table[place]
+        for feature, count in counts.items()
+        if (place := index.get(feature)) is not None
+    }
+    length = math.sqrt(sum(value * value for value in values.values()))
+    return {place: value / length for place, value in values.items()} if length else {}
