@@ -41,6 +41,19 @@ def generation(session: Session, generation_id: str, *, workspace_id: str) -> Ge
     return row
 
 
+def generations(session: Session, job_id: str, *, workspace_id: str) -> list[Generation]:
+    """Everything a job of this workspace made, in order; of a foreign job, nothing."""
+    if not is_id(job_id):
+        return []
+    return list(
+        session.exec(
+            select(Generation)
+            .where(Generation.job_id == job_id, Generation.workspace_id == workspace_id)
+            .order_by(col(Generation.index))
+        )
+    )
+
+
 def open_case(
     session: Session,
     made: Generation,

@@ -295,6 +295,8 @@ class Post(SQLModel, table=True):
     token_until: int | None = Field(default=None, sa_type=BigInteger)
     state: str = "waiting"
     tries: int = 0
+    extra: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    """What its adapter noted: uploaded files, messages that continue a long answer."""
     updated_at: int = Field(sa_type=BigInteger)
 
 

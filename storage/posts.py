@@ -12,9 +12,10 @@ is called before it: it says whether an earlier try may have been accepted, and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -69,6 +70,8 @@ class Placed:
     tries: int
     """How often sending a new message was begun. More than zero with no message known: an
     earlier one may have been accepted; look for it before sending again."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What the adapter noted (:meth:`Posts.note`): uploaded files, further messages."""
 
     @property
     def nonce(self) -> str:
@@ -122,6 +125,14 @@ class Posts:
             values |= {"channel": channel, "thread": thread}
         await self._database.run(_shown, job_id, values, self._clock())
 
+    async def open_in(self, platform: Platform, channel: str, thread: str) -> list[str]:
+        """The jobs whose cards belong to a thread and are not final, oldest first."""
+        return await self._database.look(_open_in, platform, channel, thread)
+
+    async def note(self, job_id: str, **facts: Any) -> None:
+        """Keep what the adapter will need again, by name; None forgets it. JSON values only."""
+        await self._database.run(_note, job_id, facts, self._clock())
+
     async def begin(self, job_id: str) -> Placed | None:
         """Call before sending a new message for a job: counts the try, and returns the post as it
         was before. None when the final card is in place already, or was given up."""
@@ -155,7 +166,7 @@ class Posts:
                 thread=post.thread, message=post.message,
             ),
             member=member, private=post.private, state=PostState(post.state), token=token,
-            tries=post.tries,
+            tries=post.tries, extra=dict(post.extra or {}),
         )  # fmt: skip
 
 
@@ -166,6 +177,29 @@ def _find(session: Session, job_id: str) -> tuple[Post, str] | None:
         .join(Member, col(Member.id) == col(Job.member_id))
         .where(col(Post.job_id) == job_id)
     ).first()
+
+
+def _open_in(session: Session, platform: Platform, channel: str, thread: str) -> list[str]:
+    return list(
+        session.exec(
+            select(Post.job_id)
+            .where(
+                Post.platform == platform, Post.channel == channel, Post.thread == thread,
+                col(Post.state).in_((PostState.WAITING, PostState.SHOWN)),
+            )
+            .order_by(col(Post.job_id))
+        )
+    )  # fmt: skip
+
+
+def _note(session: Session, job_id: str, facts: dict[str, Any], now: Millis) -> None:
+    post = session.exec(select(Post).where(Post.job_id == job_id).with_for_update()).first()
+    if post is None:
+        return
+    kept = {**(post.extra or {}), **facts}
+    post.extra = {name: fact for name, fact in kept.items() if fact is not None}
+    post.updated_at = now
+    session.add(post)
 
 
 def _at(session: Session, platform: Platform, channel: str, message: str) -> str | None:

@@ -38,6 +38,7 @@ _EVENTS = "atelier:events"
 _NUDGES = "atelier:nudges"
 _LIVE = "atelier:live:"
 _PREVIEW = "atelier:preview:"
+_SEEN = "atelier:seen:"
 _LIVE_TTL_S = 900
 _DOWN = (RedisError, OSError, asyncio.TimeoutError)
 _PATIENCE_S = 0.8
@@ -175,6 +176,17 @@ class Wire:
         except _DOWN:
             return False
         return bool(owner == workspace_id.encode())
+
+    async def first_sight(self, key: str, ttl_s: int = 3600) -> bool:
+        """Whether this event is seen for the first time, by any process, also before a restart.
+
+        True while Redis is down: what must not happen twice has a key of its own in the database.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return bool(await self.pool.set(_SEEN + key, b"1", ex=ttl_s, nx=True))
+        except _DOWN:
+            return True
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[AsyncIterator[Event]]:

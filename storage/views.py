@@ -12,6 +12,7 @@ from storage import jobs
 from storage.line import Waiting, line_up
 from storage.models import Generation, Job, Member, Tier, Workspace
 from storage.schema import (
+    OPEN_STATUSES,
     TERMINAL_STATUSES,
     Address,
     GenerationStatus,
@@ -103,6 +104,12 @@ def _counted_place(session: Session, job_id: str, now: Millis) -> Place | None:
     running, busy_ms = _running(session, now)
     older, ahead_ms = _queued(session, up_to=job_id)
     return Place(running + older, running + _queued(session)[0], now + busy_ms + ahead_ms)
+
+
+def open_jobs(session: Session) -> int:
+    """How many jobs wait or run, over everything that shares the GPU."""
+    query = select(func.count()).where(col(Job.status).in_(OPEN_STATUSES))
+    return int(session.execute(query).scalar_one())
 
 
 def _running(session: Session, now: Millis) -> tuple[int, Millis]:

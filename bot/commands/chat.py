@@ -10,7 +10,7 @@ from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import Input, Phrase, Question
-from bot.core.reply import Reply
+from bot.core.reply import Reply, Visibility
 from moderation.pipeline import Surface
 from storage import jobs
 from storage.schema import MAX_SEED, ChatSpec, JobKind, Turn
@@ -76,4 +76,4 @@ async def ask(context: Context, values: AskInput) -> Reply:
     )
 
 
-ASK = Command(name="ask", input=AskInput, handler=ask)
+ASK = Command(name="ask", input=AskInput, handler=ask, group="make", visibility=Visibility.PUBLIC)

@@ -13,7 +13,7 @@ from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import Input, Phrase, Prompt, sizes_for
-from bot.core.reply import Reply
+from bot.core.reply import Reply, Visibility
 from moderation.pipeline import Surface
 from storage.errors import BadInput, NotFound
 from storage.registry import ModelCard, Registry
@@ -108,4 +108,7 @@ async def imagine(context: Context, values: ImagineInput) -> Reply:
     )
 
 
-IMAGINE = Command(name="imagine", input=ImagineInput, handler=imagine)
+IMAGINE = Command(
+    name="imagine", input=ImagineInput, handler=imagine, group="make",
+    visibility=Visibility.PUBLIC,
+)  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from bot.core.reply import Button, Field, Picture, Progress, Reply, Tone, Verb
+from bot.core.derive import LARGER, LONGEST_SIDE
+from bot.core.reply import Button, Field, Picture, Progress, Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.texts import Texts
 from storage import ledger, views
@@ -87,6 +88,31 @@ async def visible_blob(services: Services, workspace_id: str, key: str) -> bool:
     if await services.wire.preview_allowed(key, workspace_id):
         return True
     return await services.database.look(views.visible_blob, workspace_id=workspace_id, key=key)
+
+
+async def kept_copy(
+    services: Services, made: Generation, locale: str, *, workspace_id: str
+) -> Reply:
+    """One generation for a member's private messages: what it is, without buttons."""
+    seen = await services.database.look(
+        views.view, made.job_id, workspace_id=workspace_id, now=services.clock()
+    )
+    texts = services.texts(locale)
+    spec = masked(parse_spec(seen.job.spec), seen.job.verdict, texts)
+    pictures: tuple[Picture, ...] = ()
+    if isinstance(spec, ImageSpec):
+        pictures = (_picture(made, spec, texts).model_copy(update={"buttons": ()}),)
+    return Reply(
+        title=texts("favourite.title"),
+        text=texts("favourite.sent"),
+        tone=Tone.GOOD,
+        visibility=Visibility.PRIVATE,
+        direct=True,
+        prompt=spec.prompt,
+        pictures=pictures,
+        fields=_facts_of(spec, seen.job.cost, texts) if isinstance(spec, ImageSpec) else (),
+        data={"generation_id": made.id, "answer": made.text},
+    )
 
 
 def card(seen: JobView, texts: Texts, live: Event | None = None, *, now: Millis = 0) -> Reply:
@@ -264,38 +290,53 @@ def _result(seen: JobView, spec: AnySpec, texts: Texts) -> dict[str, object]:
     if isinstance(spec, ChatSpec):
         return _answer(seen, spec, texts)
     pictures = tuple(_picture(made, spec, texts) for made in seen.generations)
-    fields = [
-        Field(label=texts("field.seed"), value=str(spec.seed), code=True),
-        Field(label=texts("field.size"), value=f"{spec.width}x{spec.height}"),
-        Field(label=texts("field.steps"), value=str(spec.steps)),
-        Field(label=texts("field.guidance"), value=f"{spec.guidance:g}"),
-        Field(label=texts("field.model"), value=spec.model),
-        Field(label=texts("field.cost"), value=texts("amount.credits", n=seen.job.cost or 0)),
-    ]
-    if spec.style:
-        fields.insert(1, Field(label=texts("field.style"), value=spec.style))
-    if spec.negative:
-        fields.append(Field(label=texts("field.negative"), value=spec.negative))
     held = sum(made.status == GenerationStatus.HELD for made in seen.generations)
     update: dict[str, object] = {
         "pictures": pictures,
-        "fields": tuple(fields),
+        "fields": _facts_of(spec, seen.job.cost, texts),
         "buttons": _again(seen.job.id, spec, texts),
         "text": texts("card.ai_picture"),
     }
     if held:
         update["tone"] = Tone.WARN
         update["title"] = texts("status.held")
-        update["text"] = texts("card.held", reason=_reason(seen.generations, texts))
+        update["text"] = _held(seen, seen.generations, texts)
     return update
 
 
-def _reason(generations: list[Generation], texts: Texts) -> str:
-    for made in generations:
-        found = Verdict.parse(made.verdict).categories()
-        if found:
-            return texts(f"category.{found[0]}")
-    return texts(f"category.{Category.FAULT}")
+def _facts_of(spec: ImageSpec, cost: int | None, texts: Texts) -> tuple[Field, ...]:
+    """What a picture's card says of how it was made."""
+    fields = [
+        Field(label=texts("field.seed"), value=str(spec.seed), code=True),
+        Field(label=texts("field.size"), value=f"{spec.width}x{spec.height}"),
+        Field(label=texts("field.steps"), value=str(spec.steps)),
+        Field(label=texts("field.guidance"), value=f"{spec.guidance:g}"),
+        Field(label=texts("field.model"), value=spec.model),
+        Field(label=texts("field.cost"), value=texts("amount.credits", n=cost or 0)),
+    ]
+    if spec.style:
+        fields.insert(1, Field(label=texts("field.style"), value=spec.style))
+    if spec.negative:
+        fields.append(Field(label=texts("field.negative"), value=spec.negative))
+    return tuple(fields)
+
+
+def _held(seen: JobView, generations: list[Generation], texts: Texts) -> str:
+    """Why something waits for a moderator: the reason in words, its code, and how to appeal."""
+    found = [c for made in generations for c in Verdict.parse(made.verdict).categories()]
+    code = found[0] if found else Category.FAULT
+    return texts("card.held", reason=texts(f"category.{code}"), code=code, job=seen.job.id)
+
+
+def _made_from(made: Generation, spec: ImageSpec, texts: Texts) -> tuple[Button, ...]:
+    """What can be made from one picture, most wanted first."""
+    verbs = [Verb.VARY_SUBTLE, Verb.VARY_STRONG, Verb.UPSCALE]
+    if spec.draft:
+        verbs = [Verb.FINISH, *verbs[:2]]
+    elif max(made.width or 0, made.height or 0) * LARGER > LONGEST_SIDE:
+        verbs.remove(Verb.UPSCALE)
+    verbs.append(Verb.FAVOURITE)
+    return tuple(Button(verb=verb, target=made.id, label=texts(f"button.{verb}")) for verb in verbs)
 
 
 def _own_buttons(made: Generation, texts: Texts) -> tuple[Button, ...]:
@@ -323,7 +364,7 @@ def _picture(made: Generation, spec: ImageSpec, texts: Texts) -> Picture:
         seed=made.seed,
         blurred=status is GenerationStatus.BLURRED,
         note="" if shown else texts(f"picture.{status}"),
-        buttons=_own_buttons(made, texts) if shown else (),
+        buttons=(*_made_from(made, spec, texts), *_own_buttons(made, texts)) if shown else (),
     )
 
 
@@ -335,7 +376,7 @@ def _answer(seen: JobView, spec: ChatSpec, texts: Texts) -> dict[str, object]:
         return {
             "tone": Tone.WARN,
             "title": texts("status.held"),
-            "text": texts("card.held", reason=_reason([made], texts)),
+            "text": _held(seen, [made], texts),
             "buttons": _again(seen.job.id, spec, texts),
         }
     return {

@@ -13,7 +13,8 @@ from bot.core.reply import Visibility
 from moderation.pipeline import Content, Surface
 from moderation.policy import Policy, wants_help
 from storage import jobs, prices
-from storage.errors import Refused, RetryLater
+from storage.errors import NotAllowed, NotFound, Refused, RetryLater
+from storage.models import Job
 from storage.posts import Draft, WriteWithJob
 from storage.queue import flush_outbox
 from storage.schema import (
@@ -24,8 +25,10 @@ from storage.schema import (
     JobKind,
     Outcome,
     Platform,
+    Role,
     Verdict,
     harshest,
+    role_at_least,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +47,29 @@ def policy_of(settings: Mapping[str, object]) -> Policy:
     except ValidationError:
         log.error("a workspace's policy is not valid; the defaults apply")
         return Policy()
+
+
+async def own_job(context: Context, job_id: str) -> Job:
+    """The job, for who asked for it or a moderator. Raises ``NotFound`` or ``NotAllowed``."""
+    job = await context.services.database.look(
+        jobs.find, job_id, workspace_id=context.actor.workspace.id
+    )
+    member = context.actor.member
+    if job.member_id != member.id and not role_at_least(member.role, Role.MODERATOR):
+        raise NotAllowed("not_yours")
+    return job
+
+
+async def may_see(context: Context, job_id: str) -> None:
+    """Raises ``NotFound`` when a job's card is private and neither theirs nor theirs to moderate:
+    foreign private things look the same as missing ones."""
+    post = await context.services.posts.get(job_id)
+    if post is None or not post.private:
+        return
+    try:
+        await own_job(context, job_id)
+    except NotAllowed as error:
+        raise NotFound("generation_unknown") from error
 
 
 async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict:

@@ -101,7 +101,9 @@ async def test_result_card_has_seed_recipe_alt_text_and_buttons(
     assert [p.seed for p in card.pictures] == [7, 8]
     assert "a red apple" in card.pictures[0].alt
     assert {b.verb for b in card.buttons} == {Verb.REROLL, Verb.EDIT}
-    assert {b.verb for b in card.pictures[0].buttons} == {Verb.DELETE, Verb.REPORT}
+    assert [b.verb for b in card.pictures[0].buttons] == [
+        Verb.VARY_SUBTLE, Verb.VARY_STRONG, Verb.UPSCALE, Verb.FAVOURITE, Verb.DELETE, Verb.REPORT,
+    ]  # fmt: skip
     assert card.data["cost"] == 1
     assert card.data["recipe"] == {"seed": 7}
     assert sound(database)
@@ -360,7 +362,8 @@ async def test_account_commands(fake: FakeAdapter, database: Database, clock: Ha
     credits = await fake.say("credits")
     assert credits.data == {"available": 49, "pending": 1, "posted": 50}
     queue = await fake.say("queue")
-    assert queue.data == {"places": [1], "total": 1}
+    assert [job["place"] for job in queue.data["jobs"]] == [1]
+    assert queue.data["total"] == 1
     history = await fake.say("history")
     assert "a red apple" in history.text
     help_ = await fake.say("help")

@@ -95,3 +95,25 @@ def test_one_key_for_all_processes(tmp_path: Path) -> None:
     assert Vault.open(tmp_path).unseal(sealed, "other row") is None
     assert Vault.open(tmp_path).unseal("junk", "row") is None
     assert (tmp_path / "secret.key").stat().st_mode & 0o077 == 0
+
+
+async def test_notes_are_kept_one_by_one_and_forgotten(
+    database: Database, tmp_path: Path, clock: HandClock
+) -> None:
+    posts = posts_of(database, tmp_path, clock)
+    job_id = placed(database, posts, clock)
+    await posts.note(job_id, files={"ab/cd.png": "F1"}, stream="1.2")
+    await posts.note(job_id, stream=None)
+    await posts.note("0" * 26, stream="nothing to note this on")
+    assert (await posts.get(job_id)).extra == {"files": {"ab/cd.png": "F1"}}  # type: ignore[union-attr]
+
+
+async def test_open_cards_of_a_thread(database: Database, tmp_path: Path, clock: HandClock) -> None:
+    posts = posts_of(database, tmp_path, clock)
+    first, second = placed(database, posts, clock), placed(database, posts, clock)
+    for job_id in (first, second):
+        await posts.shown(job_id, f"m-{job_id}", channel="D1", thread="7.7")
+    assert await posts.open_in(Platform.FAKE, "D1", "7.7") == [first, second]
+    await posts.finished(first)
+    assert await posts.open_in(Platform.FAKE, "D1", "7.7") == [second]
+    assert await posts.open_in(Platform.FAKE, "D1", "8.8") == []

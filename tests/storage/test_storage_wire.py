@@ -240,3 +240,18 @@ async def test_after_losing_everything_tickets_come_back(
     assert await run_tickets(valkey)
     assert row(sqlite_database, job.id).status == JobStatus.RUNNING
     assert sqlite_database.write(jobs.claim, worker="w2", room=ROOM, now=late) is not None
+
+
+async def test_an_event_is_seen_for_the_first_time_once(wire: Wire) -> None:
+    seen = await asyncio.gather(*(wire.first_sight("slack:Ev1") for _ in range(5)))
+    assert sorted(seen) == [False, False, False, False, True]
+    assert await wire.first_sight("slack:Ev2")
+    assert 0 < await wire.pool.ttl("atelier:seen:slack:Ev1") <= 3600
+
+
+async def test_without_redis_every_event_is_taken(wire: Wire) -> None:
+    """The database knows a repeated one by its key."""
+    lost = Wire(wire.pool, wire.url)
+    await wire.pool.aclose()
+    wire.pool.connection_pool.connection_kwargs["port"] = 1
+    assert await lost.first_sight("slack:Ev1")

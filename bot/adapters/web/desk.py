@@ -11,10 +11,10 @@ from starlette.requests import Request
 
 from bot.adapters.web.body import text_of, values_of
 from bot.adapters.web.live import WebPresenter
-from bot.adapters.web.parse import Line, parse_line
 from bot.adapters.web.reader import OWNER, Reader
 from bot.adapters.web.render import Look, Renderer, words_for
 from bot.core.command import Core, Invocation, Press, error_reply
+from bot.core.parse import Line, parse_line
 from bot.core.reply import Reply
 from bot.core.texts import LOCALES, pick_locale
 from storage.errors import MemberError

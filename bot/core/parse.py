@@ -1,4 +1,4 @@
-"""What is typed in the composer, as a command and its values. Pure.
+"""What is typed in a line, as a command and its values: on the page and on Slack. Pure.
 
     /imagine a red apple seed:7 style:flat negative:"blurry, dark"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bot.adapters.web.live import WebPresenter
-from bot.adapters.web.parse import parse_line
 from bot.core.command import CommandInfo
+from bot.core.parse import parse_line
 from tests.web.fakes import FakeStudio, make_core
 
 

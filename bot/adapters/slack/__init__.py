@@ -1,0 +1,1 @@
+"""Slack: Bolt listeners in, Block Kit replies out."""
