@@ -1,0 +1,287 @@
+"""Cards where they belong on Discord, each exactly once, whatever dies or refuses meanwhile.
+
+A card is an ordinary message in its channel, so that it can be edited for ever and by any
+process. Where we may not post (or only the asker may see it) it is the answer to the interaction,
+for the 13 minutes that is possible, and after that a direct message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import StrEnum
+from weakref import WeakValueDictionary
+
+import discord
+
+from bot.adapters.discord.editor import CHANNEL_GAP_S, GAP_S, Editor
+from bot.adapters.discord.faults import EXPECTED, Fault, fault_of
+from bot.adapters.discord.lookup import find_card
+from bot.adapters.discord.render import Page, pages, words_for
+from bot.adapters.discord.wire import ORIGINAL, Hands
+from bot.core.reply import Reply
+from bot.core.services import Services
+from storage.errors import RetryLater
+from storage.posts import Placed, PostState
+from storage.schema import Address
+
+log = logging.getLogger(__name__)
+
+_SMALLER = (None, 4 * 2**20, 2**20)
+"""File limits tried in turn when Discord says that a message is too large."""
+
+
+class Way(StrEnum):
+    """How a card reaches its reader."""
+
+    EDIT = "edit"  # the message it is already
+    SEND = "send"  # a new message in the channel
+    TOKEN = "token"  # the answer to the interaction
+    DIRECT = "direct"  # a new direct message
+
+
+class DiscordPresenter:
+    """Discord's :class:`~bot.core.presenter.Presenter`. Run :attr:`editor` beside the client."""
+
+    def __init__(
+        self,
+        services: Services,
+        client: discord.Client,
+        *,
+        gap_s: float = GAP_S,
+        channel_gap_s: float = CHANNEL_GAP_S,
+    ) -> None:
+        self._posts = services.posts
+        self.hands = Hands(client, services.blobs)
+        self.editor = Editor(self._refresh, gap_s, channel_gap_s)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._prints: dict[str, list[str]] = {}
+
+    async def present(self, address: Address, reply: Reply) -> None:
+        """Put a finished job's card in place. Raises ``RetryLater``."""
+        job = _job(reply)
+        self.editor.drop(job)
+        async with self._lock(job):
+            post = await self._posts.get(job)
+            if post is None or post.state is PostState.LOST:
+                return
+            if await self._show(post, reply, final=True):
+                await self._posts.finished(job)
+            else:
+                log.info("the card of job %s has no place left", job)
+                await self._posts.lost(job)
+            self._prints.pop(job, None)
+
+    async def update(self, address: Address, reply: Reply) -> None:
+        """Show progress, coalesced."""
+        self.editor.put(address.thread or address.channel, reply)
+
+    async def publish(self, reply: Reply, *, reply_to: int | None = None) -> bool:
+        """The first showing of a fresh job's card; False when it could not be put anywhere yet.
+
+        Delivery tries again when the job is done. A card that is up already is left alone.
+        """
+        job = _job(reply)
+        async with self._lock(job):
+            post = await self._posts.get(job)
+            if post is None or post.address.message or post.state is not PostState.WAITING:
+                return True
+            try:
+                return await self._show(post, reply, final=False, reply_to=reply_to)
+            except RetryLater:
+                return False
+
+    async def send_direct(self, member: str, reply: Reply) -> bool:
+        """A copy for one person's direct messages; False when they take none."""
+        try:
+            channel = await self.hands.direct(member)
+            for page in pages(reply, words_for(reply.locale)):
+                await self.hands.send(channel, page)
+        except EXPECTED as error:
+            log.info("a direct message was not taken (%s)", fault_of(error))
+            return False
+        return True
+
+    async def _refresh(self, reply: Reply) -> bool:
+        """The editor's edit: only what is up is edited; nothing new is sent for progress."""
+        job = _job(reply)
+        async with self._lock(job):
+            post = await self._posts.get(job)
+            if post is None or post.state is PostState.LOST:
+                return False
+            if not post.address.message:
+                return True
+            if post.state is PostState.FINAL and not _ended(reply):
+                return True  # an older state that was on its way when the card became final
+            return await self._show(post, reply, final=False)
+
+    # -- One showing -------------------------------------------------------------------------
+
+    async def _show(
+        self, post: Placed, reply: Reply, *, final: bool, reply_to: int | None = None
+    ) -> bool:
+        """Try each way in turn. False when none is left. Raises ``RetryLater``."""
+        blocked = False
+        for way in self._ways(post, final):
+            shown = _reduced(reply) if blocked else reply
+            fault = await self._attempt(way, post, shown, reply_to)
+            if fault is Fault.BLOCKED and not blocked:
+                blocked = True
+                fault = await self._attempt(way, post, _reduced(reply), reply_to)
+            if fault is None:
+                return True
+            if fault is Fault.TOKEN:
+                await self._posts.forget_token(post.job_id)
+            log.info("job %s: %s refused (%s)", post.job_id, way, fault)
+        return False
+
+    def _ways(self, post: Placed, final: bool) -> Iterator[Way]:
+        message = post.address.message
+        if message and message != ORIGINAL:
+            yield Way.EDIT
+            if final:
+                # Deleted by somebody, or we were shut out: not in the channel against their will.
+                yield Way.DIRECT
+            return
+        if not message and not post.private:
+            yield Way.SEND
+        if post.token is not None:
+            yield Way.TOKEN
+        if final:
+            if message == ORIGINAL and not post.private:
+                yield Way.SEND
+            yield Way.DIRECT
+
+    async def _attempt(
+        self, way: Way, post: Placed, reply: Reply, reply_to: int | None
+    ) -> Fault | None:
+        """One way, with smaller and smaller files. None when it worked. Raises ``RetryLater``."""
+        for limit in _SMALLER:
+            try:
+                await self._by(way, post, reply, reply_to, limit)
+                return None
+            except EXPECTED as error:
+                fault = fault_of(error)
+                if fault is Fault.WAIT:
+                    raise RetryLater(f"Discord is unwell ({type(error).__name__})") from error
+                if fault is Fault.BROKEN:
+                    log.exception("Discord refused the card of job %s", post.job_id)
+                if fault is not Fault.LARGE:
+                    return fault
+        return Fault.LARGE
+
+    async def _by(
+        self, way: Way, post: Placed, reply: Reply, reply_to: int | None, limit: int | None
+    ) -> None:
+        drawn = pages(reply, words_for(reply.locale))
+        channel = int(post.address.thread or post.address.channel)
+        if way is Way.EDIT:
+            await self._edit(post, channel, drawn, limit)
+        elif way is Way.TOKEN:
+            assert post.token is not None
+            if self._same(post.job_id, drawn[:1]):
+                return
+            await self.hands.answer(post.token, drawn, reply.text, limit=limit)
+            self._drew(post.job_id, drawn[:1])
+            await self._posts.shown(post.job_id, ORIGINAL)
+        elif way is Way.SEND:
+            await self._send(post, channel, drawn, reply_to, limit)
+        else:
+            direct = await self.hands.direct(post.member)
+            await self._send(post, direct, drawn, None, limit)
+        self.editor.touched(post.job_id, str(channel))
+
+    async def _send(
+        self, post: Placed, channel: int, drawn: list[Page], reply_to: int | None, limit: int | None
+    ) -> None:
+        before = await self._posts.begin(post.job_id)
+        if before is None:
+            return
+        message: int | None = None
+        if before.tries:
+            message = await find_card(self.hands.client, channel, post.job_id)
+        if message is None:
+            message = await self.hands.send(
+                channel, drawn[0], nonce=f"{post.nonce}0", reply_to=reply_to, limit=limit
+            )
+        else:
+            await self.hands.edit(channel, message, drawn[0], limit=limit)
+        await self._posts.shown(post.job_id, str(message), channel=str(channel))
+        await self._further(post, channel, drawn, (), limit)
+        self._drew(post.job_id, drawn)
+
+    async def _edit(self, post: Placed, channel: int, drawn: list[Page], limit: int | None) -> None:
+        assert post.address.message is not None
+        if self._same(post.job_id, drawn):
+            return
+        if not self._same(post.job_id, drawn[:1]):
+            await self.hands.edit(channel, int(post.address.message), drawn[0], limit=limit)
+        await self._further(post, channel, drawn, post.more, limit)
+        self._drew(post.job_id, drawn)
+
+    async def _further(
+        self, post: Placed, channel: int, drawn: list[Page], more: tuple[str, ...],
+        limit: int | None,
+    ) -> None:  # fmt: skip
+        """The pages after the first, each a message of its own; those too many go."""
+        known = list(more)
+        before = self._prints.get(post.job_id, [])
+        for index, page in enumerate(drawn[1:], start=1):
+            if index <= len(known):
+                if index >= len(before) or before[index] != page.print:
+                    await self.hands.edit(channel, int(known[index - 1]), page, limit=limit)
+                continue
+            sent = await self.hands.send(
+                channel, page, nonce=f"{post.nonce}{index % 10}", limit=limit
+            )
+            known.append(str(sent))
+            await self._posts.more(post.job_id, tuple(known))
+        for surplus in known[len(drawn) - 1 :]:
+            with suppress(discord.NotFound):
+                await self.hands.delete(channel, int(surplus))
+        if len(known) > len(drawn) - 1:
+            await self._posts.more(post.job_id, tuple(known[: len(drawn) - 1]))
+
+    # -- What is up --------------------------------------------------------------------------
+
+    def _lock(self, job: str) -> asyncio.Lock:
+        lock = self._locks.get(job)
+        if lock is None:
+            lock = self._locks[job] = asyncio.Lock()
+        return lock
+
+    def _same(self, job: str, drawn: list[Page]) -> bool:
+        """Whether these pages are what this process put up last."""
+        return self._prints.get(job, [])[: len(drawn)] == [page.print for page in drawn] and (
+            len(drawn) == 1 or len(self._prints.get(job, [])) == len(drawn)
+        )
+
+    def _drew(self, job: str, drawn: list[Page]) -> None:
+        if len(self._prints) > 2_000:
+            self._prints.clear()
+        self._prints[job] = [page.print for page in drawn]
+
+
+def _job(reply: Reply) -> str:
+    assert reply.job_id is not None
+    return reply.job_id
+
+
+def _ended(reply: Reply) -> bool:
+    from storage.schema import TERMINAL_STATUSES
+
+    return reply.status in TERMINAL_STATUSES
+
+
+def _reduced(reply: Reply) -> Reply:
+    """The card without anything a server's AutoMod may have taken offence at."""
+    words = words_for(reply.locale)
+    return reply.model_copy(
+        update={
+            "prompt": "",
+            "text": words("card.automod"),
+            "fields": tuple(field for field in reply.fields if field.code),
+        }
+    )
