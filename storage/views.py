@@ -191,3 +191,15 @@ def visible_blob(session: Session, *, workspace_id: str, key: str) -> bool:
         )
     ).first()
     return status in (GenerationStatus.VISIBLE, GenerationStatus.BLURRED)
+
+
+def waiting_by_model(session: Session) -> dict[str, tuple[int, Millis]]:
+    """Open jobs of each model and how long they take together, for who is choosing one."""
+    rows = session.execute(
+        select_columns(
+            col(Job.model), func.count(), func.coalesce(func.sum(col(Job.estimate_ms)), 0)
+        )
+        .where(col(Job.status).in_(OPEN_STATUSES))
+        .group_by(col(Job.model))
+    ).all()
+    return {str(model): (int(count), int(total)) for model, count, total in rows}

@@ -124,6 +124,7 @@ def card(seen: JobView, texts: Texts, live: Event | None = None, *, now: Millis 
         log.exception("job %s cannot be drawn", seen.job.id)
         return Reply(
             job_id=seen.job.id,
+            locale=texts.locale,
             status=JobStatus(seen.job.status),
             author=seen.author,
             created_at=seen.job.created_at,
@@ -142,6 +143,7 @@ def _draw(seen: JobView, texts: Texts, live: Event | None, now: Millis) -> Reply
     code = job.error_code
     reply = Reply(
         job_id=job.id,
+        locale=texts.locale,
         kind=JobKind(job.kind),
         status=status,
         prompt=spec.prompt,

@@ -166,6 +166,8 @@ class Reply(Frozen):
     title: str = ""
     tone: Tone = Tone.INFO
     visibility: Visibility = Visibility.PUBLIC
+    locale: str = "en"
+    """The language of a job's card; what an adapter adds of its own is in it too."""
     fields: tuple[Field, ...] = ()
     pictures: tuple[Picture, ...] = ()
     buttons: tuple[Button, ...] = ()

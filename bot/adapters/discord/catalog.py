@@ -79,7 +79,9 @@ class OptionValue(app_commands.Transformer[Any]):
         if not fixed(self._option):
             return None
         return [
-            app_commands.Choice(name=locale_str(name_of(c, self._texts), key=f"choice.{c}"), value=c)
+            app_commands.Choice(
+                name=locale_str(name_of(c, self._texts), key=f"choice.{c}"), value=c
+            )
             for c in self._option.choices
             if c
         ]
@@ -131,7 +133,7 @@ def build(info: CommandInfo, run: Run, guess: Guess) -> app_commands.Command[Any
     texts = words_for("en")
     options = sorted(info.options, key=lambda option: not option.required)[:25]
 
-    async def callback(interaction: discord.Interaction[Any], **values: Any) -> None:
+    async def callback(interaction: discord.Interaction[Any], /, **values: Any) -> None:
         await run(interaction, info.name, {k: v for k, v in values.items() if v is not None})
 
     callback.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -163,7 +165,9 @@ def build(info: CommandInfo, run: Run, guess: Guess) -> app_commands.Command[Any
 def _parameter(
     info: CommandInfo, option: OptionInfo, texts: Texts, guess: Guess
 ) -> inspect.Parameter:
-    kind = OptionGuess(option, texts, info, guess) if guessed(option) else OptionValue(option, texts)
+    kind = (
+        OptionGuess(option, texts, info, guess) if guessed(option) else OptionValue(option, texts)
+    )
     return inspect.Parameter(
         option.name,
         inspect.Parameter.KEYWORD_ONLY,

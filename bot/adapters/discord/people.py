@@ -87,7 +87,7 @@ def role_of(member: discord.abc.User, guild: discord.Guild, allowed: discord.Per
 
 
 def _who(
-    member: discord.abc.User,
+    member: discord.User | discord.Member,
     guild: discord.Guild | None,
     allowed: discord.Permissions,
     *,
@@ -120,9 +120,7 @@ def _address(
     if isinstance(channel, discord.Thread):
         parent, thread = str(channel.parent_id), str(channel.id)
     workspace = str(guild.id) if guild is not None and installed else f"{PERSONAL}{member.id}"
-    return Address(
-        platform=Platform.DISCORD, workspace=workspace, channel=parent, thread=thread
-    )
+    return Address(platform=Platform.DISCORD, workspace=workspace, channel=parent, thread=thread)
 
 
 def _is_ours(interaction: discord.Interaction[Any]) -> bool:

@@ -25,7 +25,7 @@ from bot.core.reply import Reply
 from bot.core.services import Services
 from storage.errors import RetryLater
 from storage.posts import Placed, PostState
-from storage.schema import Address
+from storage.schema import TERMINAL_STATUSES, Address
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,11 @@ class DiscordPresenter:
                 return await self._show(post, reply, final=False, reply_to=reply_to)
             except RetryLater:
                 return False
+
+    async def update_now(self, reply: Reply) -> None:
+        """Show what a press changed without waiting for the event; no harm when it fails."""
+        with suppress(RetryLater):
+            await self._refresh(reply)
 
     async def send_direct(self, member: str, reply: Reply) -> bool:
         """A copy for one person's direct messages; False when they take none."""
@@ -218,7 +223,7 @@ class DiscordPresenter:
             return
         if not self._same(post.job_id, drawn[:1]):
             await self.hands.edit(channel, int(post.address.message), drawn[0], limit=limit)
-        await self._further(post, channel, drawn, post.more, limit)
+        await self._further(post, channel, drawn, tuple(post.extra.get("pages", ())), limit)
         self._drew(post.job_id, drawn)
 
     async def _further(
@@ -237,12 +242,12 @@ class DiscordPresenter:
                 channel, page, nonce=f"{post.nonce}{index % 10}", limit=limit
             )
             known.append(str(sent))
-            await self._posts.more(post.job_id, tuple(known))
+            await self._posts.note(post.job_id, pages=known)
         for surplus in known[len(drawn) - 1 :]:
             with suppress(discord.NotFound):
                 await self.hands.delete(channel, int(surplus))
         if len(known) > len(drawn) - 1:
-            await self._posts.more(post.job_id, tuple(known[: len(drawn) - 1]))
+            await self._posts.note(post.job_id, pages=known[: len(drawn) - 1])
 
     # -- What is up --------------------------------------------------------------------------
 
@@ -270,8 +275,6 @@ def _job(reply: Reply) -> str:
 
 
 def _ended(reply: Reply) -> bool:
-    from storage.schema import TERMINAL_STATUSES
-
     return reply.status in TERMINAL_STATUSES
 
 

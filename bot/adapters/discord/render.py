@@ -15,7 +15,8 @@ from typing import Any
 import discord
 from discord import ui
 
-from bot.adapters.discord.ids import PRESS, button_id
+from bot.adapters.discord.button import PressButton
+from bot.adapters.discord.ids import button_id, press_id
 from bot.core.reply import Button, Field, Picture, Reply, Row, Tone, Verb, rows
 from bot.core.split import split_markdown
 from bot.core.texts import Texts, texts_for
@@ -78,14 +79,13 @@ class Page:
     def print(self) -> str:
         """What is shown, to compare: a page that looks the same is not sent again."""
         files = [[file.blob, file.name, file.spoiler] for file in self.files]
-        return json.dumps([self.view.to_components(), files], sort_keys=True)
+        return json.dumps([components(self.view), files], sort_keys=True)
 
 
-class PressButton(ui.DynamicItem[ui.Button[Any]], template=PRESS):
-    """How a button is drawn; how it acts is in :mod:`bot.adapters.discord.presses`."""
-
-    def __init__(self, button: ui.Button[Any]) -> None:
-        super().__init__(button)
+def components(view: ui.LayoutView) -> list[dict[str, Any]]:
+    """A layout as Discord gets it."""
+    found: list[dict[str, Any]] = view.to_components()  # type: ignore[no-untyped-call]
+    return found
 
 
 def words_for(locale: str) -> Texts:
@@ -104,8 +104,6 @@ def pages(reply: Reply, texts: Texts) -> list[Page]:
 
 def question(text: str, verb: str, target: str, label: str) -> Page:
     """A private "are you sure", with the button that does it."""
-    from bot.adapters.discord.ids import press_id
-
     view = ui.LayoutView(timeout=None)
     box = ui.Container[Any](ui.TextDisplay(text), accent_colour=_COLOURS[Tone.WARN])
     button = ui.Button[Any](

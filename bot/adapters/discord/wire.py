@@ -34,6 +34,10 @@ class Hands:
         guild = getattr(found, "guild", None)
         return int(guild.filesize_limit) if guild is not None else DEFAULT_LIMIT
 
+    async def fit(self, page: Page, limit: int) -> list[Fitted]:
+        """The page's pictures as uploads of at most ``limit`` bytes each."""
+        return await fit_all(self._blobs, page.files, limit)
+
     async def send(
         self,
         channel: int,
@@ -45,23 +49,25 @@ class Hands:
     ) -> int:
         """A new message; its id. The same ``nonce`` within minutes is the same message."""
         fitted = await fit_all(self._blobs, page.files, limit or self.limit_of(channel))
-        reference: Any = discord.utils.MISSING
+        options: dict[str, Any] = {}
         if reply_to is not None:
-            reference = discord.MessageReference(
+            options["reference"] = discord.MessageReference(
                 message_id=reply_to, channel_id=channel, fail_if_not_exists=False
             )
         target = self.client.get_partial_messageable(channel)
-        options: dict[str, Any] = {} if reply_to is None else {"reference": reference}
+        if nonce is not None:
+            options["nonce"] = nonce
         message = await target.send(
             view=laid_out(page, fitted),
             files=[one.upload() for one in fitted],
-            nonce=nonce,
             allowed_mentions=SILENT,
             **options,
         )
         return message.id
 
-    async def edit(self, channel: int, message: int, page: Page, *, limit: int | None = None) -> None:
+    async def edit(
+        self, channel: int, message: int, page: Page, *, limit: int | None = None
+    ) -> None:
         """Make a message of ours show this page."""
         fitted = await fit_all(self._blobs, page.files, limit or self.limit_of(channel))
         partial = self.client.get_partial_messageable(channel).get_partial_message(message)
@@ -90,8 +96,9 @@ class Hands:
         if len(pages) > 1 and whole:
             view.add_item(ui.File[Any]("attachment://answer.md"))
             files.append(discord.File(io.BytesIO(whole.encode()), filename="answer.md"))
+        original: Any = ORIGINAL
         await self._hook(token).edit_message(
-            ORIGINAL,  # type: ignore[arg-type]
+            original,
             view=view,
             attachments=files,
             allowed_mentions=SILENT,
