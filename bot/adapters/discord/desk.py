@@ -162,7 +162,7 @@ class Desk:
         return Handle(
             visibility=Visibility.PUBLIC if public else Visibility.PRIVATE,
             token=SecretStr(interaction.token),
-            until=round(interaction.created_at.timestamp() * 1000) + TOKEN_MS,
+            until=self.core.services.clock() + TOKEN_MS,
         )
 
     async def _is_fresh(self, job_id: str) -> bool:

@@ -1,0 +1,202 @@
+"""A Discord server on a stage: the real adapter, core, Valkey and SQLite over simcord."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import simcord
+from PIL import Image, ImageDraw
+from simcord.actors import MemberActor
+from simcord.backend.models import Message
+from simcord.builders import ChannelHandle, GuildHandle
+from sqlmodel import select
+
+from bot.adapters.discord.app import DiscordClient
+from bot.core.delivery import Delivery
+from bot.core.services import Services
+from storage import endings, jobs
+from storage.database import Database
+from storage.endings import Ending
+from storage.jobs import Made
+from storage.models import Job
+from storage.schema import (
+    Category,
+    Event,
+    EventType,
+    Flag,
+    GenerationStatus,
+    JobKind,
+    JobStatus,
+    Outcome,
+    Platform,
+    Verdict,
+)
+
+BOTH = {JobKind.IMAGE: 4, JobKind.CHAT: 4}
+
+
+def apple(size: int = 128, seed: int = 7, kind: str = "PNG") -> bytes:
+    """A small picture, drawn: a red circle with a leaf on a ground that the seed colours."""
+    image = Image.new("RGB", (size, size), ((seed * 47) % 90 + 150, 220, (seed * 91) % 90 + 160))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((size * 0.2, size * 0.28, size * 0.8, size * 0.88), fill=(205, 40, 45))
+    draw.ellipse((size * 0.5, size * 0.12, size * 0.72, size * 0.28), fill=(60, 150, 70))
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
+def noise(size: int) -> bytes:
+    """A picture that compresses badly: the largest file its size can make."""
+    image = Image.effect_noise((size, size), 90).convert("RGB")
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=0)
+    return out.getvalue()
+
+
+@dataclass
+class Stage:
+    """Everything a test of the Discord face may use."""
+
+    env: simcord.Env
+    client: DiscordClient
+    services: Services
+    database: Database
+    guild: GuildHandle
+    channel: ChannelHandle
+    ann: MemberActor
+    eve: MemberActor
+    mod: MemberActor
+    locale: str = "en-US"
+    """The language of everybody's Discord."""
+    guild_locale: str = "en-US"
+    event: dict[str, Any] = field(default_factory=dict)
+    """Written over every interaction's payload."""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """Every interaction's payload as it was sent."""
+    nonces: dict[Any, Any] = field(default_factory=dict)
+    repeated: int = 0
+    """Messages that Discord recognised as sent before."""
+    lose_answers: int = 0
+    """So many messages are accepted and then time out."""
+
+    # -- What can be seen --------------------------------------------------------------------
+
+    def messages(self, channel: ChannelHandle | None = None) -> list[Message]:
+        """Every public message of a channel, oldest first."""
+        stored = self.env.backend.messages.get((channel or self.channel).id, {})
+        found = [stored[key] for key in sorted(stored)]
+        return [message for message in found if not message.flags & 64]
+
+    def cards(self, channel: ChannelHandle | None = None) -> list[Message]:
+        """The bot's own messages there."""
+        me = self.env.backend.bot_user.id
+        return [m for m in self.messages(channel) if m.author_id == me]
+
+    def shown(self, message: Message) -> Any:
+        """A message as people hold it, to press its buttons."""
+        from simcord.results import to_discord_message
+
+        return to_discord_message(self.env, message)
+
+    # -- What the worker would do ------------------------------------------------------------
+
+    def jobs(self) -> list[Job]:
+        """Every job, oldest first."""
+        return self.database.read(lambda s: list(s.exec(select(Job).order_by(Job.id))))
+
+    def claim(self) -> Any:
+        """The next job, taken by a worker."""
+        claim = self.database.write(
+            jobs.claim, worker="w", room=BOTH, now=self.services.clock()
+        )
+        assert claim is not None
+        return claim
+
+    def finish(self, *made: Made, claim: Any = None, **ending: Any) -> str:
+        """End the next job (or a claimed one) as a worker would."""
+        claim = claim or self.claim()
+        wish = Ending(**({"status": JobStatus.SUCCEEDED, "made": made, "cost": 1} | ending))
+        now = self.services.clock() + 900
+        assert self.database.write(endings.end_job, claim.job_id, claim.fence, wish, now=now)
+        return str(claim.job_id)
+
+    def picture(
+        self, index: int = 0, verdict: Verdict | None = None, data: bytes | None = None
+    ) -> Made:
+        """A stored picture."""
+        verdict = verdict or Verdict()
+        status = GenerationStatus.VISIBLE
+        if verdict.outcome is Outcome.BLUR:
+            status = GenerationStatus.BLURRED
+        elif not verdict.allowed:
+            status = GenerationStatus.HELD
+        blob = self.services.blobs.put(data or apple(seed=7 + index), "png")
+        return Made(
+            index=index, status=status, seed=7 + index, recipe={"seed": 7 + index},
+            verdict=verdict.dump(), blob=blob, width=128, height=128, sha256="ab",
+        )  # fmt: skip
+
+    async def deliver(self, presenter: Any = None) -> int:
+        """What delivery does on start and every few seconds."""
+        shown = presenter or self.client.presenter
+        return await Delivery(self.services, {Platform.DISCORD: shown}).sweep()
+
+    async def progress(self, job_id: str, **facts: Any) -> None:
+        """A worker says how far a job is."""
+        await self.services.wire.publish(
+            Event(type=EventType.PROGRESS, job_id=job_id, **facts)
+        )
+
+
+def answer(text: str, verdict: Verdict | None = None) -> Made:
+    """A finished answer."""
+    verdict = verdict or Verdict()
+    status = GenerationStatus.VISIBLE if verdict.allowed else GenerationStatus.HELD
+    return Made(index=0, status=status, seed=1, recipe={}, verdict=verdict.dump(), text=text)
+
+
+def held(category: Category = Category.VIO, outcome: Outcome = Outcome.HOLD) -> Verdict:
+    """A verdict that keeps something from view."""
+    return Verdict(
+        outcome=outcome, flags=frozenset({Flag(category=category, score=0.6, stage="image.test")})
+    )
+
+
+def texts_of(message: Message) -> str:
+    """Every text a message's components show, in order."""
+    found: list[str] = []
+
+    def walk(nodes: Any) -> None:
+        for node in nodes or ():
+            if isinstance(node.get("content"), str):
+                found.append(node["content"])
+            walk(node.get("components"))
+
+    walk(message.components)
+    return "\n".join(found)
+
+
+def labels_of(message: Message) -> list[str]:
+    """The labels of a message's buttons, in order."""
+    found: list[str] = []
+
+    def walk(nodes: Any) -> None:
+        for node in nodes or ():
+            if node.get("type") == 2:
+                found.append(node.get("label", ""))
+            walk(node.get("components"))
+
+    walk(message.components)
+    return found
+
+
+async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.02)
