@@ -30,6 +30,7 @@ ALLOWED = {
     ("worker/tasks.py", "task"),
     ("worker/engine", "request"),
     ("bot/adapters/web", "request"),
+    ("bot/adapters/discord", "guild"),  # Discord's own word for a server
     ("worker/starter", "points"),  # of a curve
 }
 

@@ -66,9 +66,7 @@ async def stage(
 ) -> Stage:
     guild = env.create_guild("Orchard")
     channel = guild.create_text_channel("studio")
-    keeper = guild.create_role(
-        "Keepers", permissions=discord.Permissions(manage_messages=True)
-    )
+    keeper = guild.create_role("Keepers", permissions=discord.Permissions(manage_messages=True))
     made = Stage(
         env=env, client=client, services=services, database=sqlite_database, guild=guild,
         channel=channel,

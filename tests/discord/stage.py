@@ -111,9 +111,7 @@ class Stage:
 
     def claim(self) -> Any:
         """The next job, taken by a worker."""
-        claim = self.database.write(
-            jobs.claim, worker="w", room=BOTH, now=self.services.clock()
-        )
+        claim = self.database.write(jobs.claim, worker="w", room=BOTH, now=self.services.clock())
         assert claim is not None
         return claim
 
@@ -148,9 +146,7 @@ class Stage:
 
     async def progress(self, job_id: str, **facts: Any) -> None:
         """A worker says how far a job is."""
-        await self.services.wire.publish(
-            Event(type=EventType.PROGRESS, job_id=job_id, **facts)
-        )
+        await self.services.wire.publish(Event(type=EventType.PROGRESS, job_id=job_id, **facts))
 
 
 def answer(text: str, verdict: Verdict | None = None) -> Made:
