@@ -224,6 +224,10 @@ def finish(
     charge_counters(
         session, job.workspace_id, job.member_id, weight, add=engine_ms, remove=job.charged_ms
     )
+    # What the counters carry now is the truth; the operator's sums read it from the row.
+    job.charged_ms = engine_ms
+    session.add(job)
+    session.flush()
     _close(session, job, price, now)
     return True
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import or_
+from sqlalchemy import or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -69,6 +70,8 @@ def enrol(
     person = session.exec(
         select(Member).where(Member.workspace_id == space.id, Member.external_id == member)
     ).first()
+    if person is None:
+        person = revive(session, space.id, member)
     if person is None:
         fresh_member = Member(
             workspace_id=space.id, external_id=member, name=member_name, role=role,
@@ -178,6 +181,27 @@ def _insert_or_find(session: Session, row: Row, find: Callable[[], Row]) -> Row:
     except IntegrityError:
         return find()
     return row
+
+
+def forgotten_id(workspace_id: str, external_id: str) -> str:
+    """What takes the place of a platform's id when somebody asked to be forgotten."""
+    return "forgotten:" + hashlib.sha256(f"{workspace_id}:{external_id}".encode()).hexdigest()
+
+
+def revive(session: Session, workspace_id: str, external_id: str) -> Member | None:
+    """Who was forgotten here and comes back by the same platform account, under their id again."""
+    found = session.exec(
+        select(Member).where(
+            Member.workspace_id == workspace_id,
+            Member.external_id == forgotten_id(workspace_id, external_id),
+        )
+    ).first()
+    if found is not None:
+        session.execute(
+            update(Member).where(col(Member.id) == found.id).values(external_id=external_id)
+        )
+        session.refresh(found)
+    return found
 
 
 def settings_of(session: Session, workspace_id: str) -> dict[str, Any]:

@@ -1,0 +1,296 @@
+"""What a person may take along and have forgotten, over every place where they are one person.
+
+*Export* is everything we hold about someone. *Forget* removes what they wrote and made; what must
+stay (the ledger, decisions about content, strikes) stays under a pseudonym: the platform's id is
+replaced by a hash, so that nobody reads who it was, and who comes back by the same platform
+account finds their own ledger and not a fresh grant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import delete, or_
+from sqlmodel import Session, col, select
+
+from storage.allowance import DAY_MS
+from storage.linking import identities
+from storage.models import (
+    Case,
+    Entry,
+    Favourite,
+    Generation,
+    Job,
+    Member,
+    Message,
+    Post,
+    TierGrant,
+    Workspace,
+)
+from storage.rules import rules_of
+from storage.schema import (
+    OPEN_STATUSES,
+    CaseStatus,
+    GenerationStatus,
+    Millis,
+)
+from storage.workspaces import account_of, forgotten_id
+
+FORGOTTEN = "[forgotten]"
+_PROMPTS = ("prompt", "negative", "question")
+
+
+@dataclass(frozen=True)
+class Everything:
+    """All we hold about a person, as plain data, and the blobs of their pictures."""
+
+    data: dict[str, Any]
+    blobs: tuple[str, ...]
+
+
+def export(session: Session, member: Member, *, now: Millis) -> Everything:
+    """Collect it, over all linked identities."""
+    people = identities(session, member)
+    ids = [person.id for person in people]
+    jobs = session.exec(select(Job).where(col(Job.member_id).in_(ids)).order_by(col(Job.id))).all()
+    made = _made_by(session, ids)
+    account = account_of(member)
+    places = {
+        row.id: row
+        for row in session.exec(
+            select(Workspace).where(col(Workspace.id).in_({p.workspace_id for p in people}))
+        )
+    }
+    job_ids = [job.id for job in jobs]
+    return Everything(
+        data={
+            "exported_at": now,
+            "identities": [
+                {
+                    "platform": str(places[person.workspace_id].platform),
+                    "workspace": places[person.workspace_id].name,
+                    "id": person.external_id, "name": person.name, "role": person.role,
+                    "tier": person.tier_id, "since": person.created_at,
+                    "timed_out_until": person.banned_until,
+                }
+                for person in people
+            ],
+            "jobs": [
+                {
+                    "id": job.id, "kind": str(job.kind), "status": str(job.status),
+                    "spec": job.spec, "created_at": job.created_at,
+                    "finished_at": job.finished_at, "credits": job.cost,
+                }
+                for job in jobs
+            ],
+            "generations": [
+                {
+                    "id": item.id, "job": item.job_id, "status": str(item.status),
+                    "seed": item.seed, "recipe": item.recipe, "text": item.text,
+                    # What is held is not handed out before a moderator has looked.
+                    "file": item.blob if item.status in _SHOWN else None,
+                    "sha256": item.sha256, "created_at": item.created_at,
+                }
+                for item in made
+            ],
+            "conversations": [
+                {"thread": row.thread, "role": row.role, "text": row.text, "at": row.created_at}
+                for row in _messages(session, job_ids)
+            ],
+            "favourites": list(
+                session.exec(
+                    select(Favourite.generation_id).where(col(Favourite.member_id).in_(ids))
+                )
+            ),
+            "ledger": [
+                {
+                    "at": entry.at, "kind": entry.kind, "job": entry.job_id,
+                    "credits": entry.amount if entry.credit == account else -entry.amount,
+                    "reason": entry.reason if entry.kind != "gift" else "",
+                }
+                for entry in session.exec(
+                    select(Entry)
+                    .where(or_(col(Entry.debit) == account, col(Entry.credit) == account))
+                    .order_by(col(Entry.at), col(Entry.id))
+                )
+            ],
+            "tier_grants": [
+                {"tier": row.tier_id, "at": row.created_at, "until": row.until}
+                for row in session.exec(select(TierGrant).where(col(TierGrant.member_id).in_(ids)))
+            ],
+        },
+        blobs=tuple(item.blob for item in made if item.blob and item.status in _SHOWN),
+    )  # fmt: skip
+
+
+_SHOWN = (GenerationStatus.VISIBLE, GenerationStatus.BLURRED)
+
+
+def _made_by(session: Session, member_ids: Sequence[str]) -> list[Generation]:
+    return list(
+        session.exec(
+            select(Generation)
+            .join(Job, col(Job.id) == col(Generation.job_id))
+            .where(col(Job.member_id).in_(member_ids))
+            .order_by(col(Generation.id))
+        )
+    )
+
+
+def _messages(session: Session, job_ids: Sequence[str]) -> list[Message]:
+    found: list[Message] = []
+    for start in range(0, len(job_ids), 500):
+        found += session.exec(
+            select(Message)
+            .where(col(Message.job_id).in_(job_ids[start : start + 500]))
+            .order_by(col(Message.id))
+        )
+    return found
+
+
+@dataclass
+class Forgotten:
+    """What was removed, and what stayed and why."""
+
+    jobs: int = 0
+    generations: int = 0
+    messages: int = 0
+    kept_for_review: int = 0
+    """Generations with an open case: evidence stays until a moderator has decided."""
+    open_jobs: int = 0
+    """Still queued or running: they are cancelled first, then asked for again."""
+    blobs: list[str] = field(default_factory=list)
+    """Files to delete once the transaction is through."""
+
+
+def forget(session: Session, member: Member, *, now: Millis) -> Forgotten:
+    """Remove what a person wrote and made, everywhere they are one person.
+
+    Nothing is removed while jobs are open (``open_jobs`` says how many). Doing it twice is fine.
+    """
+    people = identities(session, member)
+    ids = [person.id for person in people]
+    done = Forgotten()
+    jobs = session.exec(select(Job).where(col(Job.member_id).in_(ids))).all()
+    done.open_jobs = sum(job.status in OPEN_STATUSES for job in jobs)
+    if done.open_jobs:
+        return done
+    open_cases = set(
+        session.exec(
+            select(Case.generation_id).where(
+                col(Case.member_id).in_(ids), col(Case.status) != CaseStatus.CLOSED,
+                col(Case.status) != CaseStatus.DECIDED,
+            )
+        )
+    )  # fmt: skip
+    done.generations, done.kept_for_review = _remove(
+        session, _made_by(session, ids), open_cases, done.blobs
+    )
+    done.messages = len(_messages(session, [job.id for job in jobs]))
+    for job in jobs:
+        kept = any(
+            item in open_cases
+            for item in session.exec(select(Generation.id).where(Generation.job_id == job.id))
+        )
+        _blank(session, job, done.blobs, keep_words=kept)
+        done.jobs += 1
+    session.execute(delete(Favourite).where(col(Favourite.member_id).in_(ids)))
+    for person in people:
+        space = session.get_one(Workspace, person.workspace_id)
+        if not person.external_id.startswith("forgotten:"):
+            person.external_id = forgotten_id(space.id, person.external_id)
+        person.name, person.roles = "", []
+        session.add(person)
+    session.flush()
+    return done
+
+
+def _remove(
+    session: Session, made: Sequence[Generation], spare: set[str], blobs: list[str]
+) -> tuple[int, int]:
+    removed = kept = 0
+    for item in made:
+        if item.id in spare:
+            kept += 1
+            continue
+        if item.blob:
+            blobs.append(item.blob)
+        if item.status != GenerationStatus.REMOVED or item.text or item.recipe:
+            removed += 1
+        item.status, item.blob, item.text = GenerationStatus.REMOVED, None, None
+        item.recipe = {}
+        session.add(item)
+    session.flush()
+    return removed, kept
+
+
+def _blank(session: Session, job: Job, blobs: list[str], *, keep_words: bool) -> None:
+    """Take the words and start pictures out of a job's row; its numbers stay for the ledger."""
+    session.execute(delete(Message).where(col(Message.job_id) == job.id))
+    session.execute(delete(Post).where(col(Post.job_id) == job.id))
+    if keep_words:
+        return
+    spec = dict(job.spec)
+    for name in _PROMPTS:
+        if spec.get(name):
+            spec[name] = FORGOTTEN
+    if "turns" in spec:
+        spec["turns"] = [turn | {"text": FORGOTTEN} for turn in spec["turns"][-1:]]
+    for name in ("start", "mask", "reference"):
+        source = spec.get(name)
+        if isinstance(source, dict):
+            if source.get("blob") and not source.get("generation_id"):
+                blobs.append(source["blob"])
+            spec[name] = source | {"blob": FORGOTTEN}
+    job.spec = spec
+    job.error_params = {}
+    session.add(job)
+    session.flush()
+
+
+def sweep(session: Session, *, now: Millis, limit: int = 200) -> list[str]:
+    """Retention: remove what is older than its workspace keeps it; returns blobs to delete.
+
+    At most ``limit`` generations and as many messages of each workspace in one go, so that a
+    sweep never holds the database for long; call it again while it returns something.
+    """
+    blobs: list[str] = []
+    for space in session.exec(select(Workspace)):
+        keeping = rules_of(space.settings).keeping
+        if keeping.generations_days:
+            old = session.exec(
+                select(Generation)
+                .where(
+                    Generation.workspace_id == space.id,
+                    col(Generation.created_at) < now - keeping.generations_days * DAY_MS,
+                    col(Generation.status).in_(_SHOWN),
+                )
+                .order_by(col(Generation.id))
+                .limit(limit)
+            ).all()
+            spare = set(
+                session.exec(
+                    select(Case.generation_id).where(
+                        Case.workspace_id == space.id,
+                        col(Case.generation_id).in_([item.id for item in old]),
+                        col(Case.status).in_(
+                            (CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED)
+                        ),
+                    )
+                )
+            )
+            _remove(session, old, spare, blobs)
+        if keeping.conversations_days:
+            ended = session.exec(
+                select(Message.id)
+                .where(
+                    Message.workspace_id == space.id,
+                    col(Message.created_at) < now - keeping.conversations_days * DAY_MS,
+                )
+                .limit(limit)
+            ).all()
+            session.execute(delete(Message).where(col(Message.id).in_(ended)))
+    session.flush()
+    return blobs

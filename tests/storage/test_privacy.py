@@ -1,0 +1,147 @@
+"""Export, forget, export again; retention; who comes back is the same person to the ledger."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlmodel import Session, select
+
+from storage import cases, jobs, ledger, linking, privacy
+from storage.database import Database
+from storage.jobs import Made
+from storage.models import Generation, Job, Member, Workspace
+from storage.schema import CaseOrigin, GenerationStatus, JobKind, JobStatus
+from storage.workspaces import Actor, account_of
+from tests.conftest import START, actor, chat_spec, image_spec, sound, submitted
+
+DAY = 86_400_000
+
+
+def made(database: Database, person: Actor, spec: Any, *, status: str = "visible") -> str:
+    """A finished job with one generation; returns the generation's id."""
+    job = submitted(database, person, spec)
+    item = Made(
+        index=0, status=GenerationStatus(status), seed=7, recipe={"prompt": spec.prompt},
+        verdict={"outcome": "allow", "flags": []},
+        blob="ab/" + "0" * 32 + ".png" if spec.kind is JobKind.IMAGE else None,
+        text="Paris." if spec.kind is JobKind.CHAT else None,
+    )  # fmt: skip
+
+    def act(session: Session) -> None:
+        claim = jobs.claim(session, worker="w", room={JobKind(spec.kind): 9}, now=START)
+        assert claim is not None and claim.job_id == job.id
+        jobs.finish(session, job.id, claim.fence, status=JobStatus.SUCCEEDED, now=START,
+                    made=[item], cost=1)  # fmt: skip
+        if spec.kind is JobKind.CHAT:
+            jobs.remember(
+                session, job.id, thread="t1", question=spec.prompt, answer="Paris.", now=START
+            )
+
+    database.write(act)
+    return item.id
+
+
+def everything(database: Database, person: Actor) -> str:
+    found = database.read(privacy.export, person.member, now=START)
+    return json.dumps(found.data)
+
+
+def test_export_then_forget_then_export(database: Database) -> None:
+    ann, bob = actor(database, "ann"), actor(database, "bob")
+    made(database, ann, image_spec("my secret garden", negative="my weeds"))
+    made(database, ann, chat_spec("my secret question"))
+    made(database, bob, image_spec("bob's own"))
+    before = everything(database, ann)
+    for word in ("secret garden", "weeds", "secret question", "Paris.", '"ann"'):
+        assert word in before
+    assert "bob" not in before
+    done = database.write(privacy.forget, ann.member, now=START)
+    assert (done.jobs, done.generations, done.messages, len(done.blobs)) == (2, 2, 2, 1)
+    after = everything(database, ann)
+    for word in ("secret", "weeds", "Paris", '"ann"'):
+        assert word not in after
+    assert '"credits": -1' in after, "the ledger stays"
+    assert sound(database)
+    whole = json.dumps(
+        [database.read(lambda s, t=t: [vars(r).copy() for r in s.exec(select(t))])
+         for t in (Job, Generation, Member)]
+    )  # fmt: skip
+    assert "secret" not in whole and "bob's own" in whole
+    again = database.write(privacy.forget, ann.member, now=START)
+    assert (again.generations, again.messages) == (0, 0)
+
+
+def test_who_comes_back_finds_the_ledger_and_no_fresh_grant(database: Database) -> None:
+    ann = actor(database, "ann")
+    made(database, ann, image_spec())
+    database.write(privacy.forget, ann.member, now=START)
+    back = actor(database, "ann")
+    assert back.member.id == ann.member.id
+    assert database.read(ledger.balance, account_of(back.member)).posted == 49
+    assert actor(database, "ann", workspace="other").member.id != ann.member.id
+
+
+def test_forgetting_reaches_every_linked_identity(database: Database) -> None:
+    ann, anna = actor(database, "ann", workspace="a"), actor(database, "anna", workspace="b")
+    made(database, anna, image_spec("over there"))
+    code = database.write(linking.ask_code, ann, now=START)
+    database.write(linking.enter_code, anna, code, now=START)
+    assert "over there" in everything(database, actor(database, "ann", workspace="a"))
+    database.write(privacy.forget, actor(database, "ann", workspace="a").member, now=START)
+    names = database.read(lambda s: [m.external_id[:9] for m in s.exec(select(Member))])
+    assert names == ["forgotten", "forgotten"]
+
+
+def test_what_is_under_review_stays_until_it_is_decided(database: Database) -> None:
+    ann = actor(database, "ann")
+    item = made(database, ann, image_spec("disputed"), status="held")
+
+    def open_case(session: Session) -> None:
+        row = session.get_one(Generation, item)
+        cases.open_case(session, row, origin=CaseOrigin.HELD, verdict=row.verdict, now=START)
+
+    database.write(open_case)
+    assert "disputed" in everything(database, ann)
+    done = database.write(privacy.forget, ann.member, now=START)
+    assert (done.kept_for_review, done.blobs) == (1, [])
+    kept = database.read(lambda s: s.get_one(Generation, item))
+    assert (kept.status, kept.blob is not None) == (GenerationStatus.HELD, True)
+
+
+def test_a_held_picture_is_not_handed_out_by_an_export(database: Database) -> None:
+    ann = actor(database, "ann")
+    made(database, ann, image_spec(), status="held")
+    assert database.read(privacy.export, ann.member, now=START).blobs == ()
+
+
+def test_open_jobs_are_not_pulled_away(database: Database) -> None:
+    ann = actor(database, "ann")
+    submitted(database, ann)
+    done = database.write(privacy.forget, ann.member, now=START)
+    assert (done.open_jobs, done.jobs) == (1, 0)
+    assert "red apple" in everything(database, ann)
+
+
+def test_retention_follows_each_workspace_s_own_rule(database: Database) -> None:
+    ann, bob = actor(database, "ann", workspace="a"), actor(database, "bob", workspace="b")
+    for person in (ann, bob):
+        made(database, person, image_spec())
+        made(database, person, chat_spec())
+
+    def keep(session: Session) -> None:
+        row = session.get_one(Workspace, ann.workspace.id)
+        row.settings = {"keeping": {"generations_days": 30, "conversations_days": 1}}
+        session.add(row)
+
+    database.write(keep)
+    later = database.read(lambda s: s.exec(select(Generation.created_at)).first()) or START
+    assert database.write(privacy.sweep, now=later + 29 * DAY) == []
+    assert len(database.write(privacy.sweep, now=later + 31 * DAY)) == 1
+    assert database.write(privacy.sweep, now=later + 31 * DAY) == []
+    left = database.read(lambda s: [g.workspace_id for g in s.exec(
+        select(Generation).where(Generation.status == GenerationStatus.VISIBLE))])  # fmt: skip
+    assert left == [bob.workspace.id] * 2
+    assert "Paris" not in json.dumps(
+        database.read(privacy.export, ann.member, now=later).data["conversations"]
+    )
