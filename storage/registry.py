@@ -52,6 +52,8 @@ class ModelCard(Frozen):
     context_tokens: int = 2048
     max_tokens: int = 256
     temperature: float = 0.2
+    repetition_penalty: float = Field(default=1.0, ge=0.5, le=2.0)
+    """Divides the scores of words said before; small models loop without it."""
     token_ms: int = 80
 
 

@@ -69,6 +69,7 @@ async def ask(context: Context, values: AskInput) -> Reply:
         max_tokens=min(values.max_tokens or card.max_tokens, card.context_tokens // 2),
         temperature=card.temperature if values.temperature is None else values.temperature,
         seed=secrets.randbelow(2**32) if values.seed is None else values.seed,
+        repetition_penalty=card.repetition_penalty,
     )
     job_id = await submit_job(context, spec, verdict=verdict)
     return await job_reply(

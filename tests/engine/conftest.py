@@ -172,7 +172,9 @@ def image_runner(stock_pipe: Any, registry: Registry) -> ImageRunner:
 @pytest.fixture(scope="session")
 def chat_runner(chat_model: tuple[Any, Any], registry: Registry) -> ChatRunner:
     """A runner over the tiny Llama."""
-    return ChatRunner(registry.cards["talk"], *chat_model, "cpu")
+    model, tokenizer = chat_model
+    with torch.inference_mode():
+        return ChatRunner(registry.cards["talk"], copy.deepcopy(model), tokenizer, "cpu")
 
 
 @pytest.fixture

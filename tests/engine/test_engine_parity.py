@@ -13,7 +13,6 @@ import torch
 from storage.schema import ChatSpec, ImageSpec, Turn
 from worker.engine.engine import Engine
 from worker.engine.outputs import Answer, Picture, Progress, Text
-from worker.engine.runners.chat import REPETITION_PENALTY
 from worker.engine.runners.families.base import UNET_SAMPLERS
 from worker.engine.runners.image import ImageRunner
 from worker.engine.runners.text import render
@@ -114,7 +113,7 @@ async def test_greedy_answer_equals_generate(
     question: str, engine: Engine, chat_model: tuple[Any, Any], chat_spec: Callable[..., ChatSpec]
 ) -> None:
     model, tokenizer = chat_model
-    spec = chat_spec(question)
+    spec = chat_spec(question, repetition_penalty=1.1)
     ids = torch.tensor([render(tokenizer, spec.turns)])
     with torch.inference_mode():
         tokens = model.generate(
@@ -122,7 +121,7 @@ async def test_greedy_answer_equals_generate(
             attention_mask=torch.ones_like(ids),
             max_new_tokens=spec.max_tokens,
             do_sample=False,
-            repetition_penalty=REPETITION_PENALTY,
+            repetition_penalty=1.1,
             pad_token_id=0,
         )[0, ids.shape[1] :]
     expected = tokenizer.decode(tokens, skip_special_tokens=True).rstrip("\ufffd")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.schema import Turn
-from worker.engine.runners.chat import choose, penalise
+from worker.engine.runners.sampling import choose, penalise
 from worker.engine.runners.text import BROKEN, Detokenizer, fit, marks, plain, render
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from worker.engine.errors import ModelUnavailable
 from worker.engine.runners.base import Runner
 from worker.engine.runners.chat import ChatRunner
 from worker.engine.runners.image import ImageRunner
+from worker.engine.runners.lanes import Unshareable
+from worker.engine.runners.solo import SoloRunner
+
+log = logging.getLogger(__name__)
 
 
 def load(card: ModelCard, registry: Registry, models_dir: Path, device: str) -> Runner:
@@ -28,9 +33,9 @@ def load(card: ModelCard, registry: Registry, models_dir: Path, device: str) -> 
     :class:`~worker.engine.errors.ModelUnavailable` with a cure.
     """
     for library in (diffusers_logging, transformers_logging):
-        logging: Any = library
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        quiet: Any = library
+        quiet.set_verbosity_error()
+        quiet.disable_progress_bar()
     gc.collect()  # what was evicted to make room may hang in cycles
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -110,4 +115,10 @@ def _chat(card: ModelCard, source: str, options: dict[str, Any], device: str) ->
         **options,
     )
     tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
-    return ChatRunner(card, model.to(device).eval(), tokenizer, device)
+    model.to(device).eval()
+    with torch.inference_mode():
+        try:
+            return ChatRunner(card, model, tokenizer, device)
+        except Unshareable as reason:
+            log.info("answers of %s are stepped one by one (%s)", card.name, reason)
+            return SoloRunner(card, model, tokenizer, device)

@@ -1,40 +1,40 @@
-"""Answers by tokens: our own loop, one key-value cache and one seeded generator a request.
+"""Answers by tokens, many at a time: one pass of the model writes a token for each of them.
 
-Why not transformers' continuous batching yet: it has one seed for everybody (and reseeds torch
-globally when made), so "same seed, same answer" cannot be kept; it wants to own the thread that
-the pictures step on; a cancelled request gets no end (PERFORMANCE.md 1.2). Here every request is
-forwarded alone: an answer never depends on its neighbours, bit for bit, it can be stopped after
-any token, and a token is a step like any other for the scheduler. The price is throughput with
-many simultaneous answers (about a third at eight, on a CPU); a batched runner is a later issue
-and fits behind the same protocol.
+Our own batched loop, not transformers' continuous batching. That has one seed for everybody (and
+reseeds torch globally when made), owns the thread the pictures step on, gives a cancelled request
+no end, and schedules first come first served (PERFORMANCE.md 1.2). Here a token is a step like
+any other for the scheduler, each answer has its own generator, and its bits do not depend on its
+neighbours (:mod:`worker.engine.runners.lanes`, :mod:`worker.engine.runners.bands`). What both
+reach in tokens per second is measured by the bench, side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor
-from transformers import DynamicCache
 
 from storage.registry import ModelCard
 from storage.schema import ChatSpec, JobKind, Turn
 from worker.engine.outputs import Answer, Output, Text
+from worker.engine.runners.bands import MOST_LANES, Band, Bands, fixed, measure
 from worker.engine.runners.base import Stepped, weigh
+from worker.engine.runners.lanes import NAME, Lane, Prefixes, Rows, Unshareable
+from worker.engine.runners.sampling import TOP_P, Stop, choose, penalise
 from worker.engine.runners.text import Detokenizer, fit
 
-PREFILL = 256
-"""Prompt tokens read in one step, so that a long conversation does not stall the pictures."""
+log = logging.getLogger(__name__)
 
-REPETITION_PENALTY = 1.1
-"""Divides the positive and multiplies the negative scores of tokens seen before (CTRL, Keskar et
-al. 2019, arXiv 1909.05858); small models loop without it."""
-
-TOP_P = 0.9
-"""Sampling draws from the smallest set of tokens that holds this much probability."""
+CHUNK = {"cpu": 64, "cuda": 512}
+"""Prompt tokens of one answer read in one step: a long conversation stalls nobody, and the grid
+on which prompt beginnings are reused."""
+PREFIX_BYTES = {"cpu": 256_000_000, "cuda": 1_000_000_000}
+"""Memory for keys and values of prompt beginnings."""
 
 
 @dataclass
@@ -46,63 +46,109 @@ class ChatWork:
     ids: list[int]
     prompt: int
     limit: int
+    chunk: int
     cache: Any
     generator: torch.Generator
     detokenizer: Detokenizer
+    stop: Stop
     text: str = ""
     read: int = 0
+    name: bytes = b""
+    """Of the chunk that ends at ``read``, while the prompt is being read."""
 
     @property
     def weight(self) -> int:
         """Tokens of its next pass."""
-        return min(PREFILL, len(self.ids) - self.read)
+        return min(self.chunk, len(self.ids) - self.read)
 
     @property
     def made(self) -> int:
         """Tokens of the answer so far."""
         return len(self.ids) - self.prompt
 
-
-def penalise(scores: Tensor, ids: Sequence[int], penalty: float) -> Tensor:
-    """``[vocabulary]`` scores with every token of ``ids`` made less likely."""
-    seen = torch.tensor(sorted(set(ids)))
-    old = scores[seen]
-    scores = scores.clone()
-    scores[seen] = torch.where(old < 0, old * penalty, old / penalty)
-    return scores
-
-
-def choose(scores: Tensor, temperature: float, generator: torch.Generator) -> int:
-    """The next token from ``[vocabulary]`` fp32 scores on the CPU.
-
-    Temperature 0 is greedy. Otherwise nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751)
-    with :data:`TOP_P`, from ``generator`` alone: exactly one draw a token.
-    """
-    if temperature == 0:
-        return int(scores.argmax())
-    chances, order = torch.softmax(scores / temperature, dim=-1).sort(descending=True, stable=True)
-    before = chances.cumsum(dim=-1) - chances
-    chances = torch.where(before < TOP_P, chances, torch.zeros_like(chances))
-    return int(order[torch.multinomial(chances, 1, generator=generator)])
+    @property
+    def reading(self) -> bool:
+        """Whether its prompt is still being read."""
+        return self.read < self.prompt
 
 
 class ChatRunner:
-    """Steps answers of one causal language model; see :class:`worker.engine.runners.base`."""
+    """Steps answers of one causal language model; see :class:`worker.engine.runners.base`.
+
+    ``model`` is taken over: its attention is replaced. Raises ``Unshareable`` for a model whose
+    attention cannot be split into lanes; :class:`worker.engine.runners.solo.SoloRunner` takes it.
+    """
 
     kind = JobKind.CHAT
-    shares = False
+    shares = True
 
     def __init__(self, card: ModelCard, model: Any, tokenizer: Any, device: str) -> None:
         self.card = card
         self.model = model
         self.tokenizer = tokenizer
         self.device = device
-        ends = model.generation_config.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
-        self.ends = {int(end) for end in (*ends, tokenizer.eos_token_id) if end is not None}
-        limit = getattr(model.config, "max_position_embeddings", None) or card.context_tokens
-        self.context = min(card.context_tokens, int(limit))
+        self.ends = end_tokens(model, tokenizer)
+        self.context = context_of(card, model)
         self.size = weigh(model)
+        self.chunk = CHUNK.get(device, 64)
+        self.prefixes = Prefixes(self.chunk, PREFIX_BYTES.get(device, 0))
+        self._take_over()
+        self.bands = self._bands()
+
+    def _take_over(self) -> None:
+        config = self.model.config.get_text_config()
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if not kinds <= {"full_attention", "sliding_attention"}:
+            raise Unshareable(", ".join(sorted(kinds)))
+        before = self.model.config._attn_implementation
+        self.model.set_attn_implementation(NAME)
+        try:
+            self._pass([(self._lane(4), [0, 0], 0)], Band(2, 2))
+        except Exception:
+            self.model.set_attn_implementation(before)
+            raise
+
+    def _bands(self) -> Bands:
+        """Measured, then proved on the network as a whole; alone when it does not hold."""
+        if self.device != "cpu":
+            return fixed(MOST_LANES, self.chunk)
+        bands = measure(self.model.modules())
+        return bands if self._proved(bands) else Bands(Band(1, 1), Band(1, 1))
+
+    def _proved(self, bands: Bands) -> bool:
+        """Whether several answers in one pass get the bits each gets alone."""
+        drawn = torch.Generator().manual_seed(0)
+        words = len(self.tokenizer)
+        prompts = [
+            torch.randint(words, (n,), generator=drawn).tolist() for n in (3, 17, self.chunk)
+        ]
+
+        def run(group: Sequence[list[int]]) -> list[Tensor]:
+            lanes = [self._lane(len(ids) + 1) for ids in group]
+            first = self._pass(
+                [(lane, ids, 0) for lane, ids in zip(lanes, group, strict=True)], bands.read
+            )
+            second = self._pass(
+                [(lane, [1], len(ids)) for lane, ids in zip(lanes, group, strict=True)],
+                bands.write,
+            )
+            return [*first, *second]
+
+        if not bands.write.shared:
+            return False
+        together = run(prompts)
+        alone = [run([ids]) for ids in prompts]
+        same = all(
+            torch.equal(together[i], alone[i][0])
+            and torch.equal(together[i + len(prompts)], alone[i][1])
+            for i in range(len(prompts))
+        )
+        if not same:
+            log.warning("answers of %s cannot share a pass bit for bit here", self.card.name)
+        return same
+
+    def _lane(self, room: int) -> Lane:
+        return Lane(room)
 
     def begin(self, spec: ChatSpec, index: int) -> ChatWork:
         """The answer before its first token; ``index`` is always 0.
@@ -111,72 +157,91 @@ class ChatRunner:
         """
         limit = min(spec.max_tokens, self.context // 2)
         ids = fit(self.tokenizer, spec.turns, self.context - limit)
-        return ChatWork(
+        work = ChatWork(
             spec=spec,
             key=f"chat:{spec.model}",
             ids=ids,
             prompt=len(ids),
             limit=limit,
-            cache=DynamicCache(config=self.model.config),
+            chunk=self.chunk,
+            cache=self._lane(len(ids) + limit),
             generator=torch.Generator("cpu").manual_seed(spec.seed),
             detokenizer=Detokenizer(self.tokenizer),
+            stop=Stop(spec.stop),
         )
+        self._reuse(work)
+        return work
+
+    def _reuse(self, work: ChatWork) -> None:
+        """Skips what was read before, but for the last token: its scores are wanted."""
+        while work.read + self.chunk < work.prompt:
+            name = self.prefixes.name(work.name, self._chunk_at(work, work.read))
+            piece = self.prefixes.get(name)
+            if piece is None:
+                return
+            work.cache.paste(work.read, piece)
+            work.read += self.chunk
+            work.name = name
+
+    def _chunk_at(self, work: ChatWork, at: int) -> list[int]:
+        return work.ids[at : at + self.chunk]
 
     def forward(self, works: Sequence[ChatWork]) -> list[Tensor]:
         """For each work the scores ``[vocabulary]`` after the tokens read in this step."""
-        return [self._read(work) for work in works]
+        found: dict[int, Tensor] = {}
+        readers = [i for i, work in enumerate(works) if work.reading]
+        writers = [i for i, work in enumerate(works) if not work.reading]
+        for band, indices in ((self.bands.write, writers), (self.bands.read, readers)):
+            for group in _groups(indices, [w.weight for w in works], band.most):
+                pieces = [
+                    (w.cache, w.ids[w.read : w.read + w.weight], w.read)
+                    for w in (works[i] for i in group)
+                ]
+                found |= dict(zip(group, self._pass(pieces, band), strict=True))
+        return [found[i] for i in range(len(works))]
 
-    def _read(self, work: ChatWork) -> Tensor:
-        piece = work.ids[work.read : work.read + work.weight]
+    def _pass(self, pieces: Sequence[tuple[Lane, list[int], int]], band: Band) -> list[Tensor]:
+        """One call of the model for ``(lane, tokens, position)`` of several answers."""
+        ids: list[int] = []
+        places: list[int] = []
+        rows: list[Rows] = []
+        for lane, tokens, at in pieces:
+            rows.append(Rows(lane, len(ids), len(ids) + len(tokens), at))
+            ids += tokens
+            places += range(at, at + len(tokens))
+        missing = max(0, band.least - len(ids))
+        ids += [0] * missing
+        places += [0] * missing
+        # The last layer makes a score for every word: only where one is wanted, in the band of
+        # writing, so that the first token of an answer has the same bits in any company.
+        last = [r.stop - 1 for r in rows]
+        least = self.bands.write.least if hasattr(self, "bands") else 2
         out = self.model(
-            input_ids=torch.tensor([piece], device=self.device),
-            past_key_values=work.cache,
-            use_cache=True,
-            logits_to_keep=1,
+            input_ids=torch.tensor([ids], device=self.device),
+            position_ids=torch.tensor([places], device=self.device),
+            use_cache=False,
+            logits_to_keep=torch.tensor(
+                last + [last[-1]] * max(0, least - len(last)), device=self.device
+            ),
+            lanes=rows,
         )
-        scores: Tensor = out.logits[0, -1].float().cpu()
-        return scores
+        scores: Tensor = out.logits[0, : len(last)].float().cpu()
+        return list(scores)
 
     def advance(self, work: ChatWork, result: Tensor) -> Stepped:
         """The next token of one work, or nothing yet while its prompt is still being read."""
-        work.read += work.weight
-        if work.read < work.prompt:
+        began, work.read = work.read, work.read + work.weight
+        if began < work.prompt and work.read - began == self.chunk and not began % self.chunk:
+            work.name = self.prefixes.name(work.name, self._chunk_at(work, began))
+            if self.prefixes.get(work.name) is None:
+                self.prefixes.put(work.name, work.cache.cut(began, work.read))
+        if work.reading:
+            self._reuse(work)
             return Stepped()
-        scores = penalise(result, work.ids, REPETITION_PENALTY)
-        token = choose(scores, work.spec.temperature, work.generator)
-        work.ids.append(token)
-        ended = token in self.ends
-        piece = "" if ended else work.detokenizer.push(token)
-        outputs: list[Output] = []
-        done = ended or work.made >= work.limit
-        if done:
-            piece += work.detokenizer.close()
-        work.text += piece
-        if piece:
-            outputs.append(Text(piece))
-        if done:
-            outputs.append(self._answer(work, ended))
-        return Stepped(outputs, done)
+        return next_token(work, result, self.ends, self._answer)
 
-    def _answer(self, work: ChatWork, ended: bool) -> Answer:
-        spec = work.spec
-        recipe = {
-            "kind": str(spec.kind),
-            "model": spec.model,
-            "revision": self.card.revision,
-            "turns": [turn.model_dump() for turn in spec.turns],
-            "max_tokens": spec.max_tokens,
-            "temperature": spec.temperature,
-            "top_p": TOP_P,
-            "repetition_penalty": REPETITION_PENALTY,
-            "seed": spec.seed,
-            "finish": "end" if ended else "length",
-            "grade": "exact" if self.device == "cpu" else "replay",
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            "device": torch.cuda.get_device_name() if self.device == "cuda" else self.device,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        }
+    def _answer(self, work: ChatWork, finish: str) -> Answer:
+        recipe = recipe_of(self.card, self.model, self.device, work, finish)
         return Answer(work.text, work.prompt, work.made, recipe)
 
     def drop(self, work: Any) -> None:
@@ -189,4 +254,80 @@ class ChatRunner:
             model=self.card.name, thread="", turns=(turn,), max_tokens=1, temperature=0, seed=0
         )
         work = self.begin(spec, 0)
-        self.advance(work, self.forward([work])[0])
+        while not self.advance(work, self.forward([work])[0]).done:
+            pass
+
+
+def _groups(indices: Sequence[int], weights: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Splits works into groups of at most ``most`` rows; one that is larger goes alone."""
+    group: list[int] = []
+    rows = 0
+    for i in indices:
+        if group and rows + weights[i] > most:
+            yield group
+            group, rows = [], 0
+        group.append(i)
+        rows += weights[i]
+    if group:
+        yield group
+
+
+def end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """The tokens that end an answer."""
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    return {int(end) for end in (*ends, tokenizer.eos_token_id) if end is not None}
+
+
+def context_of(card: ModelCard, model: Any) -> int:
+    """Tokens of prompt and answer together: the card's, within what the model has learned."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return min(card.context_tokens, int(limit or card.context_tokens))
+
+
+def next_token(work: ChatWork, scores: Tensor, ends: set[int], answer: Any) -> Stepped:
+    """Draws a token and what it adds to the text; ends at an end mark, a stop string, a limit."""
+    spec = work.spec
+    token = choose(
+        penalise(scores, work.ids, spec.repetition_penalty), spec.temperature, work.generator
+    )
+    work.ids.append(token)
+    ended = token in ends
+    piece = work.stop.push("" if ended else work.detokenizer.push(token))
+    full = work.made >= work.limit
+    if (ended or full) and not work.stop.hit:
+        piece += work.stop.push(work.detokenizer.close())
+    stopped = work.stop.hit
+    done = ended or full or stopped
+    if done and not stopped:
+        piece += work.stop.close()
+    work.text += piece
+    outputs: list[Output] = [Text(piece)] if piece else []
+    if done:
+        outputs.append(answer(work, "stop" if stopped else "end" if ended else "length"))
+    return Stepped(outputs, done)
+
+
+def recipe_of(
+    card: ModelCard, model: Any, device: str, work: ChatWork, finish: str
+) -> dict[str, Any]:
+    """Everything needed to make the same answer again."""
+    spec = work.spec
+    return {
+        "kind": str(spec.kind),
+        "model": spec.model,
+        "revision": card.revision,
+        "turns": [turn.model_dump() for turn in spec.turns],
+        "max_tokens": spec.max_tokens,
+        "temperature": spec.temperature,
+        "top_p": TOP_P,
+        "repetition_penalty": spec.repetition_penalty,
+        "stop": list(spec.stop),
+        "seed": spec.seed,
+        "finish": finish,
+        "grade": "exact" if device == "cpu" else "replay",
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }

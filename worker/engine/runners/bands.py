@@ -1,0 +1,97 @@
+"""How many rows a matrix product may have so that one row's bits do not depend on the number.
+
+A product of few rows and one of many take different kernels, and so do some numbers between:
+``{1}, {2, 3}, {4 ...}`` on one processor, ``{1}, {2 ... 15}, {16 ...}`` on another (both
+measured). Answers that share a pass keep their bits when every pass stays inside one such band:
+a lone token is padded up to the band's lower end, and what is more than its upper end is split.
+
+Tokens being written and prompts being read each have their own band, because padding a lone
+token to where prompts are read costs three times its time, and padding it to two rows nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MOST_LANES = 8
+"""Answers written in one pass; more are split into several."""
+MOST_READ = 256
+"""Prompt tokens of all answers read in one pass."""
+_READ_FROM = 16
+_SAMPLED = (17, 24, 31, 32, 33, 48, 64, 65, 100, 128, 192, 255)
+"""Numbers of rows compared with ``MOST_READ``; kernels switch at small numbers and at tiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Numbers of rows from ``least`` to ``most`` between which a row's bits stay the same."""
+
+    least: int
+    most: int
+
+    @property
+    def shared(self) -> bool:
+        """Whether more than one row of interest fits."""
+        return self.most > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """The band for writing tokens and the band for reading prompts."""
+
+    write: Band
+    read: Band
+
+
+def fixed(lanes: int, chunk: int) -> Bands:
+    """Bands of one number each: every pass has the same shape, whoever is in it.
+
+    For a GPU, where the kernel follows from the shape alone and rows do not look at each other.
+    """
+    return Bands(Band(lanes, lanes), Band(chunk, chunk))
+
+
+def measure(layers: Iterable[nn.Module]) -> Bands:
+    """The bands of a network on this processor: what holds for each shape of its linear layers.
+
+    Takes about half a second for a model of 135 million parameters.
+    """
+    kinds = {
+        (layer.out_features, layer.in_features, layer.weight.dtype): layer
+        for layer in layers
+        if isinstance(layer, nn.Linear)
+    }
+    found = [_measure(layer.weight) for layer in kinds.values()]
+    least = max((bands.write.least for bands in found), default=1)
+    most = min((bands.write.most for bands in found), default=MOST_LANES)
+    read = max((bands.read.least for bands in found), default=1)
+    write = Band(least, most) if least <= most else Band(1, 1)
+    return Bands(write, Band(read, MOST_READ))
+
+
+def _measure(weight: Any) -> Bands:
+    noise = torch.randn(MOST_READ, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(
+        weight
+    )
+
+    def rows(count: int) -> Tensor:
+        return functional.linear(noise[:count], weight)
+
+    most = rows(MOST_LANES)
+    least = MOST_LANES
+    while least > 1 and torch.equal(rows(least - 1), most[: least - 1]):
+        least -= 1
+    reference = rows(MOST_READ)
+    sampled = [n for n in _SAMPLED if not torch.equal(rows(n), reference[:n])]
+    read = MOST_READ if sampled else _READ_FROM
+    while not sampled and read > 1 and torch.equal(rows(read - 1), reference[: read - 1]):
+        read -= 1
+    if not sampled and not torch.equal(rows(_READ_FROM), reference[:_READ_FROM]):
+        read = MOST_READ
+    return Bands(Band(least, MOST_LANES), Band(read, MOST_READ))

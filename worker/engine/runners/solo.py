@@ -1,0 +1,100 @@
+"""Answers of models whose attention cannot be shared (linear attention, soft caps, sinks).
+
+Each answer is forwarded alone with transformers' own cache, one token or one piece of its prompt
+a step, like ``generate`` taken apart: it streams, stops after any token, keeps its own seed and
+takes turns with the pictures. ``generate`` with a streamer would do none of the last three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from storage.registry import ModelCard
+from storage.schema import ChatSpec, JobKind, Turn
+from worker.engine.outputs import Answer
+from worker.engine.runners.base import Stepped, weigh
+from worker.engine.runners.chat import (
+    ChatWork,
+    context_of,
+    end_tokens,
+    next_token,
+    recipe_of,
+)
+from worker.engine.runners.sampling import Stop
+from worker.engine.runners.text import Detokenizer, fit
+
+PREFILL = 256
+"""Prompt tokens read in one step, so that a long conversation does not stall the pictures."""
+
+
+class SoloRunner:
+    """Steps answers of one causal language model, each by itself."""
+
+    kind = JobKind.CHAT
+    shares = False
+
+    def __init__(self, card: ModelCard, model: Any, tokenizer: Any, device: str) -> None:
+        self.card = card
+        self.model = model
+        self.tokenizer = tokenizer
+        self.device = device
+        self.ends = end_tokens(model, tokenizer)
+        self.context = context_of(card, model)
+        self.size = weigh(model)
+
+    def begin(self, spec: ChatSpec, index: int) -> ChatWork:
+        """The answer before its first token; ``index`` is always 0."""
+        limit = min(spec.max_tokens, self.context // 2)
+        ids = fit(self.tokenizer, spec.turns, self.context - limit)
+        return ChatWork(
+            spec=spec,
+            key=f"chat:{spec.model}",
+            ids=ids,
+            prompt=len(ids),
+            limit=limit,
+            chunk=PREFILL,
+            cache=DynamicCache(config=self.model.config.get_text_config()),
+            generator=torch.Generator("cpu").manual_seed(spec.seed),
+            detokenizer=Detokenizer(self.tokenizer),
+            stop=Stop(spec.stop),
+        )
+
+    def forward(self, works: Sequence[ChatWork]) -> list[Tensor]:
+        """For each work the scores ``[vocabulary]`` after the tokens read in this step."""
+        return [self._read(work) for work in works]
+
+    def _read(self, work: ChatWork) -> Tensor:
+        piece = work.ids[work.read : work.read + work.weight]
+        out = self.model(
+            input_ids=torch.tensor([piece], device=self.device),
+            past_key_values=work.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        scores: Tensor = out.logits[0, -1].float().cpu()
+        return scores
+
+    def advance(self, work: ChatWork, result: Tensor) -> Stepped:
+        """The next token of one work, or nothing yet while its prompt is still being read."""
+        work.read += work.weight
+        if work.reading:
+            return Stepped()
+        return next_token(work, result, self.ends, self._answer)
+
+    def _answer(self, work: ChatWork, finish: str) -> Answer:
+        recipe = recipe_of(self.card, self.model, self.device, work, finish)
+        return Answer(work.text, work.prompt, work.made, recipe)
+
+    def warm(self) -> None:
+        """One prompt read and one token made."""
+        turn = Turn(role="user", text="Hello")
+        spec = ChatSpec(
+            model=self.card.name, thread="", turns=(turn,), max_tokens=1, temperature=0, seed=0
+        )
+        work = self.begin(spec, 0)
+        self.advance(work, self.forward([work])[0])
