@@ -139,7 +139,10 @@ FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "mistral": (MistralConfig, MistralForCausalLM, {"sliding_window": 24, "head_dim": 8}),
     "gemma3": (
         Gemma3TextConfig, Gemma3ForCausalLM,
-        {"sliding_window": 16, "head_dim": 8, "layer_types": ["sliding_attention", "full_attention"]},
+        {
+            "sliding_window": 16, "head_dim": 8,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
     ),
 }  # fmt: skip
 

@@ -244,8 +244,9 @@ class ChatRunner:
         recipe = recipe_of(self.card, self.model, self.device, work, finish)
         return Answer(work.text, work.prompt, work.made, recipe)
 
-    def drop(self, work: Any) -> None:
-        """Nothing to free: a work is plain tensors."""
+    def drop(self, work: ChatWork) -> None:
+        """Frees the keys and values of an answer that ended."""
+        work.cache = None
 
     def warm(self) -> None:
         """One prompt read and one token made."""

@@ -90,6 +90,10 @@ class SoloRunner:
         recipe = recipe_of(self.card, self.model, self.device, work, finish)
         return Answer(work.text, work.prompt, work.made, recipe)
 
+    def drop(self, work: ChatWork) -> None:
+        """Frees the keys and values of an answer that ended."""
+        work.cache = None
+
     def warm(self) -> None:
         """One prompt read and one token made."""
         turn = Turn(role="user", text="Hello")
