@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func
@@ -156,9 +157,16 @@ def history(
 
 
 def undelivered(
-    session: Session, *, platforms: list[Platform], limit: int = 50
+    session: Session,
+    *,
+    platforms: list[Platform],
+    limit: int = 50,
+    without: Sequence[str] = (),
 ) -> list[tuple[Job, str]]:
-    """Ended jobs whose reply was not put anywhere yet, oldest first, with their workspace."""
+    """Ended jobs whose reply was not put anywhere yet, oldest first, with their workspace.
+
+    ``without``: jobs to leave out, so that some that cannot be delivered hold up no other.
+    """
     rows = session.exec(
         select(Job, Workspace)
         .join(Workspace, col(Workspace.id) == col(Job.workspace_id))
@@ -166,6 +174,7 @@ def undelivered(
             col(Job.delivered_at).is_(None),
             col(Job.status).in_(TERMINAL_STATUSES),
             col(Workspace.platform).in_(platforms),
+            col(Job.id).not_in(without),
         )
         .order_by(col(Job.id))
         .limit(limit)

@@ -17,12 +17,19 @@ from bot.core.presenter import Presenter
 from bot.core.services import Services
 from storage import outbox, views
 from storage.errors import AtelierError, NotFound, RetryLater
-from storage.schema import TERMINAL_STATUSES, Address, Event, EventType, Platform
+from storage.models import Job
+from storage.schema import TERMINAL_STATUSES, Address, Event, EventType, Millis, Platform
 
 log = logging.getLogger(__name__)
 
 SWEEP_S = 2.0
 """How often we look for what an announcement did not tell us."""
+WIPE_S = 60.0
+"""How often tokens that ended are forgotten."""
+PAUSES_MS = (2_000, 5_000, 15_000, 60_000)
+"""Between tries to deliver one job to a platform that is unwell; the last one repeats."""
+AT_ONCE = 8
+"""Cards delivered at a time."""
 UPDATE_S = 0.2
 """Shortest time between two progress updates of one job: five a second."""
 
@@ -36,6 +43,14 @@ class _Place:
     locale: str
 
 
+@dataclass(frozen=True)
+class _Pause:
+    """A job whose platform was unwell: how often, and when to try again."""
+
+    tries: int
+    until: Millis
+
+
 class Delivery:
     """Puts cards where they were asked for, on the platforms it has presenters for."""
 
@@ -45,6 +60,7 @@ class Delivery:
         self._places: dict[str, _Place] = {}
         self._stale: set[str] = set()
         self._busy: set[str] = set()
+        self._pauses: dict[str, _Pause] = {}
         self._tick = asyncio.Event()
 
     async def run(self) -> None:
@@ -86,13 +102,21 @@ class Delivery:
             reply = await job_reply(
                 self._services, job_id, place.locale, workspace_id=place.workspace_id
             )
-            if reply.status in TERMINAL_STATUSES and await self.deliver(job_id, place):
-                return
+            if reply.status in TERMINAL_STATUSES:
+                pause = self._pauses.get(job_id)
+                if pause is not None and pause.until > self._services.clock():
+                    return
+                if await self.deliver(job_id, place):
+                    self._pauses.pop(job_id, None)
+                    return
             # Still running, or in place already and changed since (deleted, say).
             await self._presenters[place.address.platform].update(place.address, reply)
             if reply.status in TERMINAL_STATUSES:
                 self._places.pop(job_id, None)
-        except (RetryLater, NotFound):
+        except RetryLater:
+            log.debug("update of %s dropped", job_id)
+            self._postpone(job_id)
+        except NotFound:
             log.debug("update of %s dropped", job_id)
         except AtelierError:
             log.exception("update of %s failed", job_id)
@@ -108,27 +132,57 @@ class Delivery:
         return place
 
     async def _sweep(self) -> None:
+        wiped = 0.0
+        loop = asyncio.get_running_loop()
         while True:
             try:
                 await self.sweep()
+                if loop.time() - wiped > WIPE_S:
+                    await self._services.posts.wipe()
+                    wiped = loop.time()
             except Exception:
                 log.exception("sweep failed")
             await asyncio.sleep(SWEEP_S)
 
     async def sweep(self) -> int:
-        """Deliver everything that ended and was not delivered; returns how many it tried."""
+        """Deliver everything that ended and was not delivered; returns how many it tried.
+
+        Several at once, so that a platform that answers slowly keeps the others waiting no
+        longer than it must; a job whose platform was unwell is left alone for a while, so that
+        a storm of refusals is not answered with one of tries.
+        """
+        now = self._services.clock()
+        paused = [job_id for job_id, pause in self._pauses.items() if pause.until > now]
         waiting = await self._services.database.look(
-            views.undelivered, platforms=list(self._presenters)
+            views.undelivered, platforms=list(self._presenters), without=paused
         )
-        for job, workspace_id in waiting:
-            place = _Place(Address.model_validate(job.address), workspace_id, job.locale)
-            try:
-                await self.deliver(job.id, place)
-            except RetryLater:
-                log.info("delivery of %s postponed", job.id)
-            except Exception:
-                log.exception("bug while delivering %s", job.id)
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def one(job: Job, workspace_id: str) -> None:
+            async with room:
+                place = _Place(Address.model_validate(job.address), workspace_id, job.locale)
+                await self._try(job.id, place)
+
+        await asyncio.gather(*(one(job, workspace_id) for job, workspace_id in waiting))
         return len(waiting)
+
+    async def _try(self, job_id: str, place: _Place) -> None:
+        """One of the three broad excepts: one job's bad card must not stop the others."""
+        try:
+            await self.deliver(job_id, place)
+            self._pauses.pop(job_id, None)
+        except RetryLater as error:
+            self._postpone(job_id)
+            log.info("delivery of %s postponed: %s", job_id, error)
+        except Exception:
+            self._postpone(job_id)
+            log.exception("bug while delivering %s", job_id)
+
+    def _postpone(self, job_id: str) -> None:
+        before = self._pauses.get(job_id)
+        tries = before.tries + 1 if before else 1
+        pause = PAUSES_MS[min(tries, len(PAUSES_MS)) - 1]
+        self._pauses[job_id] = _Pause(tries, self._services.clock() + pause)
 
     async def deliver(self, job_id: str, place: _Place) -> bool:
         """Show a finished job's card, then note that it is in place; False when it was before.

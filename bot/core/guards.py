@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from bot.core.files import preflight
 from bot.core.reply import Visibility
 from moderation.pipeline import Content, Surface
 from moderation.policy import Policy, wants_help
@@ -122,6 +123,7 @@ async def submit_job(
     Raises ``LimitReached`` when the queue is full, the wait too long or credits short.
     """
     services = context.services
+    preflight(spec, context.venue.file_limit)
     card = services.registry.find(spec.model, JobKind(spec.kind))
     job, fresh = await services.database.run(
         jobs.submit,

@@ -16,7 +16,13 @@ class Presenter(Protocol):
     """
 
     async def present(self, address: Address, reply: Reply) -> None:
-        """Show a finished job's card. Raises ``RetryLater`` when the platform is unwell."""
+        """Show a finished job's card, exactly once, by whatever way is left.
+
+        ``services.posts`` says where the card is and whether the event can still be answered
+        (a token is used for 13 minutes). Raises ``RetryLater`` when the platform is unwell: tried
+        again with growing pauses. Returns when the card is in place *or* when there is no place
+        left for it (``posts.lost``): the result stays and `/job show` brings it back.
+        """
 
     async def update(self, address: Address, reply: Reply) -> None:
         """Show progress, best effort: may drop or coalesce, must not raise."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from bot.core.delivery import Delivery
+from sqlalchemy import text
+
+from bot.core.command import Handle, Venue
+from bot.core.delivery import PAUSES_MS, Delivery
 from bot.core.reply import Reply
 from bot.core.services import Services
 from storage import jobs
 from storage.database import Database
+from storage.errors import RetryLater
 from storage.schema import Address, Event, EventType, JobStatus, Platform
-from tests.conftest import START, row
-from tests.core.test_commands import BOTH, finish, picture
+from tests.conftest import START, HandClock, row, set_limits, sound
+from tests.core.test_commands import BOTH, answer, finish, picture
 from tests.fakes import FakeAdapter
 
 
@@ -51,7 +55,7 @@ async def test_an_announcement_delivers_at_once_and_the_sweep_does_not_repeat_it
 
 
 async def test_a_platform_that_fails_is_tried_again_and_one_card_remains(
-    fake: FakeAdapter, services: Services, database: Database
+    fake: FakeAdapter, services: Services, database: Database, clock: HandClock
 ) -> None:
     job = (await fake.say("imagine", prompt="a")).job_id or ""
     finish(database, (picture(None),))
@@ -59,14 +63,76 @@ async def test_a_platform_that_fails_is_tried_again_and_one_card_remains(
     fake.fail_before = 1
     await delivery.sweep()
     assert row(database, job).delivered_at is None
+    assert await delivery.sweep() == 0, "left alone for a while"
+    clock.advance(PAUSES_MS[0])
     fake.fail_after = 1
     await delivery.sweep()
     assert row(database, job).delivered_at is None
+    clock.advance(PAUSES_MS[0])
+    assert await delivery.sweep() == 0, "and longer each time"
+    clock.advance(PAUSES_MS[1])
     await delivery.sweep()
     assert row(database, job).delivered_at is not None
     assert list(fake.cards) == [job]
     await delivery.sweep()
     assert len(fake.posted) == 2, "accepted twice, shown as one card"
+
+
+async def test_a_storm_on_one_job_holds_up_no_other(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    """Sixty jobs whose channel refuses, more than one look takes, and one that works."""
+    set_limits(database)
+    stuck = set()
+    for number in range(60):
+        stuck.add((await fake.say("ask", f"member-{number}", prompt="hello")).job_id)
+        finish(database, (answer("hi"),))
+    present = fake.present
+
+    async def refusing(address: Address, reply: Reply) -> None:
+        if reply.job_id in stuck:
+            raise RetryLater("429")
+        await present(address, reply)
+
+    fake.present = refusing  # type: ignore[method-assign]
+    delivery = Delivery(services, {Platform.FAKE: fake})
+    await delivery.sweep()
+    works = (await fake.say("ask", "zoe", prompt="hello")).job_id or ""
+    finish(database, (answer("hi"),))
+    await delivery.sweep()
+    assert row(database, works).delivered_at is not None
+
+
+async def test_ended_tokens_are_forgotten(
+    fake: FakeAdapter, services: Services, clock: HandClock
+) -> None:
+    fake.handle = Handle(token="secret", until=clock.now + 900_000)  # type: ignore[arg-type]
+    job = (await fake.say("imagine", prompt="a")).job_id or ""
+    clock.advance(900_000)
+    running = asyncio.create_task(Delivery(services, {Platform.FAKE: fake}).run())
+    with services.database.engine.connect() as connection:
+
+        def stored() -> bool:
+            found = connection.execute(text("SELECT count(*) FROM post WHERE token IS NOT NULL"))
+            count = found.scalar_one()
+            connection.rollback()
+            return bool(count)
+
+        await until(lambda: not stored())
+    running.cancel()
+    assert (await services.posts.get(job)).token is None  # type: ignore[union-attr]
+
+
+async def test_what_could_not_be_sent_is_refused_before_it_is_paid(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    fake.venue = Venue(file_limit=500)
+    refused = await fake.say("imagine", prompt="a")
+    assert refused.code == "file_limit"
+    assert (await fake.say("credits")).data["pending"] == 0
+    fake.venue = Venue(file_limit=64 * 1024)
+    assert (await fake.say("imagine", prompt="a")).code is None
+    assert sound(database)
 
 
 async def test_a_bad_card_does_not_stop_the_others(
