@@ -14,27 +14,15 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from storage.registry import ModelCard, Registry, Style
 from storage.schema import ChatSpec, ImageSpec, JobKind, Turn
+from tests.engine.tiny import byte_tokenizer, pipeline
 from worker.engine.engine import Engine
 from worker.engine.runners.chat import ChatRunner
 from worker.engine.runners.families.sd import StableDiffusion
 from worker.engine.runners.image import ImageRunner
-
-MARKS = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,81 +33,10 @@ def one_thread() -> None:
     diffusers.utils.logging.disable_progress_bar()
 
 
-def byte_tokenizer(length: int) -> PreTrainedTokenizerFast:
-    """Every byte is a token, so a random model happily makes half characters."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: i for i, token in enumerate([*MARKS, *alphabet])}
-    inner = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner,
-        pad_token=MARKS[0],
-        bos_token=MARKS[1],
-        eos_token=MARKS[2],
-        model_max_length=length,
-    )
-    tokenizer.chat_template = TEMPLATE
-    return tokenizer
-
-
 @pytest.fixture(scope="session")
 def stock_pipe() -> Any:
     """A complete StableDiffusionPipeline of about 200,000 random weights, 8 px a latent cell."""
-    torch.manual_seed(0)
-    unet = diffusers.UNet2DConditionModel(
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=8,
-        norm_num_groups=8,
-    ).eval()
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=64,
-    ).eval()
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=259,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=24,
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=0,
-        )
-    ).eval()
-    scheduler = diffusers.DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-    pipe = diffusers.StableDiffusionPipeline(
-        unet=unet,
-        vae=vae,
-        text_encoder=text,
-        tokenizer=byte_tokenizer(24),
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return pipeline("sd15")
 
 
 @pytest.fixture(scope="session")

@@ -131,6 +131,30 @@ def test_exact_layers_keep_their_bits_at_every_batch_size() -> None:
     assert set(net.state_dict()) == {f"{i}.{w}" for i in (0, 2, 4, 6) for w in ("weight", "bias")}
 
 
+@pytest.mark.parametrize("width", [16, 256, 1280])
+def test_exact_products_do_not_depend_on_the_number_of_rows(width: int) -> None:
+    """Wide products take other code for up to 15 rows with AVX-512, up to 3 with AVX2."""
+    torch.manual_seed(4)
+    layer = torch.nn.Linear(width, 64)
+    make_exact(layer)
+    x = torch.randn(300, width)
+    with torch.inference_mode():
+        whole = layer(x)
+        for rows in (1, 2, 3, 4, 7, 8, 9, 13, 15, 16, 17, 31, 32, 33, 77, 129):
+            assert torch.equal(layer(x[5 : 5 + rows]), whole[5 : 5 + rows]), rows
+
+
+@pytest.mark.parametrize("kind", [torch.nn.SiLU(), torch.nn.GELU(approximate="tanh")])
+def test_exact_activations_do_not_depend_on_where_an_element_stands(kind: torch.nn.Module) -> None:
+    layer = torch.nn.Sequential(kind)
+    make_exact(layer)
+    x = torch.randn(4096, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        whole = layer(x)
+        for count in (1, 4, 8, 16, 20, 31, 40, 72, 100, 257, 1000):
+            assert torch.equal(layer(x[3 : 3 + count]), whole[3 : 3 + count]), count
+
+
 def test_a_machine_whose_kernels_depend_on_the_batch_is_noticed(
     image_runner: ImageRunner, image_spec: Callable[..., ImageSpec]
 ) -> None:

@@ -92,16 +92,14 @@ class Family:
             raise BadInput(
                 "scheduler_unfit", scheduler=name, known=", ".join(sorted(self.samplers))
             )
-        config = self.pipe.scheduler.config
-        if not chosen.cls:
-            return type(self.pipe.scheduler).from_config(config)
-        settings: dict[str, Any] = dict(chosen.settings)
-        if chosen.cls == "LCMScheduler":
-            # It refuses more steps than the distillation had; more is slow, not wrong.
-            settings["original_inference_steps"] = max(
-                steps, int(config.get("original_inference_steps") or 50)
-            )
-        return getattr(diffusers, chosen.cls).from_config(config, **settings)
+        own = self.pipe.scheduler
+        kind = getattr(diffusers, chosen.cls) if chosen.cls else type(own)
+        settings = {**chosen.settings, **self.sampler_settings(name, steps)}
+        return kind.from_config(own.config, **settings)
+
+    def sampler_settings(self, name: str, steps: int) -> dict[str, Any]:
+        """What the family adds to a sampler's settings."""
+        return {}
 
     def schedule(self, scheduler: Any, steps: int, width: int, height: int) -> Tensor:
         """Sets the timesteps for a picture of this size and returns them."""
@@ -139,9 +137,10 @@ class Family:
 
     def rows(self, work: ImageWork) -> list[Row]:
         """The work's part of a pass: the same scaled latents under each of its conditions."""
-        scaled = work.sampler.scale_model_input(work.latents, work.moment)
+        scale = getattr(work.sampler, "scale_model_input", None)  # flows need none
+        sample = work.latents if scale is None else scale(work.latents, work.moment)
         time = self.time(work)
-        return [Row(scaled, time, condition) for condition in work.conditions]
+        return [Row(sample, time, condition) for condition in work.conditions]
 
     def time(self, work: ImageWork) -> Tensor:
         """The moment in the denoiser's own unit, as a scalar fp32 tensor."""
@@ -183,6 +182,22 @@ class Family:
         )[0]
         return decoded
 
+    def encode_picture(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """``[1, 3, H, W]`` in -1..1 (sides of whole cells) to fp32 latents as they are stepped.
+
+        Draws the posterior's noise from ``generator``, on the CPU, as the family's own image to
+        image pipeline does: call it before drawing the noise to start from.
+        """
+        vae = self.pipe.vae
+        encoded = vae.encode(pixels.to(self.device, vae.dtype))
+        latents: Tensor = (
+            encoded.latents
+            if hasattr(encoded, "latents")
+            else encoded.latent_dist.sample(generator)
+        )
+        shift = getattr(vae.config, "shift_factor", None)
+        return (latents.float() - (shift or 0.0)) * vae.config.scaling_factor
+
     def decode(self, work: ImageWork) -> Tensor:
         """A finished work's pixels ``[1, 3, H, W]``; always of one picture alone."""
         return self.decode_cells(self.cells(work.latents, work.width, work.height))
@@ -193,4 +208,4 @@ class Family:
 
 
 UNET_SAMPLERS = frozenset(SAMPLERS) - {"flow"}
-"""What epsilon- and v-predicting networks can use."""
+"""What networks that predict the noise (or v) can use."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from storage.schema import ImageSpec
 from worker.engine.runners.families.base import UNET_SAMPLERS, Encode, Family
 from worker.engine.runners.work import Condition, Row
+from worker.engine.samplers import SAMPLERS
 
 
 class UNetFamily(Family):
@@ -20,6 +21,13 @@ class UNetFamily(Family):
 
     def _denoiser(self) -> Any:
         return self.pipe.unet
+
+    def sampler_settings(self, name: str, steps: int) -> dict[str, Any]:
+        """LCM refuses more steps than its distillation had; more is slow, not wrong."""
+        if SAMPLERS[name].cls != "LCMScheduler":
+            return {}
+        known = self.pipe.scheduler.config.get("original_inference_steps") or 50
+        return {"original_inference_steps": max(steps, int(known))}
 
     def noise(self, width: int, height: int, generator: torch.Generator) -> Tensor:
         """``[1, 4, h, w]``; an inpainting UNet's further channels are no noise."""
