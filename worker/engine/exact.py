@@ -123,7 +123,7 @@ _EXACT: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def make_exact(module: Any) -> None:
-    """Turns every plain convolution, linear layer and activation below ``module`` into its exact kind.
+    """Turns each plain convolution, linear layer and activation in ``module`` into its exact kind.
 
     In place and without touching weights, so saving, loading and ``isinstance`` checks still
     work. Subclasses (quantised layers, adapters) are left alone: they have their own forward.

@@ -196,7 +196,7 @@ class Family:
             else encoded.latent_dist.sample(generator)
         )
         shift = getattr(vae.config, "shift_factor", None)
-        return (latents.float() - (shift or 0.0)) * vae.config.scaling_factor
+        return (latents.float() - (shift or 0.0)) * float(vae.config.scaling_factor)
 
     def decode(self, work: ImageWork) -> Tensor:
         """A finished work's pixels ``[1, 3, H, W]``; always of one picture alone."""
