@@ -46,6 +46,8 @@ def build_engine(settings: WorkerSettings, registry: Registry) -> Engine:
     return Engine(
         registry, settings.models_dir, device=pick_device(settings.device),
         max_images=settings.max_images, max_chats=settings.max_chats,
+        memory_bytes=settings.memory_mb * 1_000_000 if settings.memory_mb else None,
+        profile_path=settings.home / "profile.json",
     )  # fmt: skip
 
 

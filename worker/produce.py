@@ -31,7 +31,7 @@ from storage.schema import (
     new_id,
 )
 from storage.workspaces import settings_of
-from worker.engine.errors import BadPicture, Cancelled, ModelUnavailable, StepFailed
+from worker.engine.errors import BadPicture, Cancelled, ModelUnavailable, OutOfMemory, StepFailed
 from worker.engine.outputs import Answer, Picture, Progress, Text
 from worker.marking import finished
 from worker.sources import SourceGone, read_sources, sources_of
@@ -86,6 +86,8 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
         return failed(error.code, run, **{name: str(value) for name, value in error.params.items()})
     except BadPicture:
         return failed("bad_picture", run)
+    except OutOfMemory:
+        return failed("too_large", run)
     except StepFailed as error:
         reference = new_id()[-8:]
         log.error("bug %s in job %s", reference, claim.job_id, exc_info=error)

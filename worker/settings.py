@@ -19,6 +19,8 @@ class WorkerSettings(StorageSettings):
     max_images: int = Field(default=4, ge=1)
     """Pictures stepped at a time."""
     max_chats: int = Field(default=4, ge=1)
+    memory_mb: int = Field(default=0, ge=0)
+    """Megabytes for loaded models; 0 measures the device (:mod:`worker.engine.memory`)."""
     grace_s: float = Field(default=4.0, ge=0)
     """How long a graceful stop waits for running jobs before it gives them back."""
     parent_pid: int = 0

@@ -207,7 +207,7 @@ async def test_a_passing_fault_of_a_shared_step_hurts_nobody(
 
 
 @pytest.mark.parametrize("poison", [float("nan"), None])
-async def test_nan_and_flat_pictures_are_refused(
+async def test_nan_and_flat_pictures_are_made_again_once(
     poison: float | None,
     registry: Registry,
     image_runner: Any,
@@ -216,7 +216,7 @@ async def test_nan_and_flat_pictures_are_refused(
     class Sick(Hooked):
         def forward(self, works: Sequence[Any]) -> list[Any]:
             results = super().forward(works)
-            if works[0].step == works[0].steps and works[0].seed == 13:
+            if works[0].step == works[0].steps and works[0].seed in (13, 14):
                 return [Pass([torch.full_like(r.outs[0], poison or 0.5)], 1) for r in results]
             return results
 
@@ -224,8 +224,15 @@ async def test_nan_and_flat_pictures_are_refused(
     await engine.start()
     with pytest.raises(BadPicture):
         await drain(engine.submit("j", image_spec(seed=13)))
-    assert isinstance((await drain(engine.submit("j", image_spec())))[-1], Picture)
+    again = (await drain(engine.submit("j", image_spec(seed=14))))[-1]
+    plain = (await drain(engine.submit("j", image_spec(seed=15))))[-1]
     await engine.stop()
+    assert isinstance(again, Picture) and isinstance(plain, Picture)
+    # Made again once, with the next seed, and it says so; otherwise it is that seed's picture.
+    why = "flat" if poison is None else "nan"
+    assert again.recipe["remade"] == {"why": why, "first_seed": 14}
+    assert (again.seed, again.sha256) == (15, plain.sha256)
+    assert "remade" not in plain.recipe
 
 
 async def test_a_model_that_cannot_be_loaded_says_why_and_spares_the_rest(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,9 +17,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from storage.errors import AtelierError
 from storage.registry import ModelCard, Registry
 from storage.schema import AnySpec, ImageSpec, JobKind
 from worker.engine.errors import EngineStopped
+from worker.engine.loader import Loader
+from worker.engine.memory import device_budget, spare_ram
+from worker.engine.meter import Meter
+from worker.engine.profile import Profile
+from worker.engine.residency import Residency
 from worker.engine.run import Run
 from worker.engine.runners.base import Runner
 from worker.engine.samplers import sampler
@@ -42,10 +47,12 @@ class Engine:
     """Makes pictures and answers for many jobs at once on one device.
 
     ``max_images`` and ``max_chats`` limit the pictures and answers stepped at a time (a job of
-    count 4 is four pictures). ``memory_bytes`` is the budget for loaded weights (default: half of
-    the machine's memory, or 85 % of the GPU's). ``threads`` are torch's: one, since two on a
-    contended machine were six times slower (PERFORMANCE.md 0.8). ``load`` replaces
-    :func:`worker.engine.loading.load`.
+    count 4 is four pictures). ``memory_bytes`` is the budget for loaded weights and
+    ``parked_bytes`` the RAM for models that wait beside a GPU (defaults:
+    :mod:`worker.engine.memory`). ``threads`` are torch's: one, since two on a contended machine
+    were six times slower (PERFORMANCE.md 0.8). ``load`` replaces
+    :func:`worker.engine.loading.load`. ``profile_path`` is where measured batch curves are kept;
+    with one, missing points are measured in idle moments. ``meter`` hears what happens.
     """
 
     def __init__(
@@ -57,24 +64,34 @@ class Engine:
         max_images: int = 4,
         max_chats: int = 4,
         memory_bytes: int | None = None,
+        parked_bytes: int | None = None,
         threads: int = 1,
         load: Callable[[ModelCard], Runner] | None = None,
+        profile_path: Path | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.registry = registry
         self.models_dir = models_dir
         self.device = device
         self.caps = Caps({JobKind.IMAGE: max_images, JobKind.CHAT: max_chats}, {})
         self._memory = memory_bytes
+        self._parked = parked_bytes
         self._threads = threads
         self._load = load
+        self._profile_path = profile_path
+        self._meter = meter or Meter()
         self._thread: threading.Thread | None = None
         self._loaded: tuple[str, ...] = ()
         # Shared by the two threads, under the condition.
         self._news = threading.Condition()
         self._inbox: list[Run | _Warm] = []
         self._runs: set[Run] = set()
+        self._wishes: list[Future[None]] = []
+        """Of whoever waits for a model: nobody waits for ever, however the thread ends."""
         self._stopping = False
         self._nudged = False
+        self._probed = False
+        """Nothing left to measure since the engine became idle."""
 
     # ---- the event loop's side -----------------------------------------------------------------
 
@@ -86,10 +103,10 @@ class Engine:
             self._thread.start()
 
     async def warm(self, models: Sequence[str]) -> None:
-        """Loads these models and runs each once, so that the first member does not wait.
+        """Has these models loaded and warmed, one after another, so that no first member waits.
 
-        Raises ``ModelUnavailable`` (with a cure) for the first that cannot be loaded, and
-        ``EngineStopped`` when the engine is not running.
+        What runs goes on meanwhile. Raises ``ModelUnavailable`` (with a cure) for the first that
+        cannot be loaded, and ``EngineStopped`` when the engine is not running.
         """
         for model in models:
             wish = _Warm(model, Future())
@@ -169,12 +186,13 @@ class Engine:
     # ---- the engine thread's side --------------------------------------------------------------
 
     def _main(self) -> None:
+        loader: Loader | None = None
         try:
             import torch  # here, so that importing the engine stays cheap
 
             torch.set_num_threads(self._threads)
-            budget = self._memory or _budget(self.device)
-            stepper = Stepper(self.registry, self.caps, self._load or self._load_card, budget)
+            loader = Loader(self._load or self._load_card, self.device, self._nudge)
+            stepper = self._make_stepper(loader)
             with torch.inference_mode():
                 while self._take_inbox(stepper):
                     stepper.turn()
@@ -184,6 +202,16 @@ class Engine:
             log.exception("the engine thread died")
         finally:
             self._close()
+            if loader is not None:
+                loader.close()
+
+    def _make_stepper(self, loader: Loader) -> Stepper:
+        budget = self._memory or device_budget(self.device)
+        spare = spare_ram(self.device) if self._parked is None else self._parked
+        profile = Profile(self._profile_path, _identity(self.device))
+        return Stepper(
+            self.registry, self.caps, loader, Residency(budget, spare), profile, self._meter
+        )
 
     def _load_card(self, card: ModelCard) -> Runner:
         from worker.engine.loading import load  # torch and friends: seconds to import
@@ -192,9 +220,12 @@ class Engine:
 
     def _take_inbox(self, stepper: Stepper) -> bool:
         """Waits for something to do and passes on what came in; false when it is time to stop."""
+        while not self._wait(stepper):
+            # An idle moment: one more point of the batch curves, then a look whether it still is.
+            if not (self._profile_path and stepper.probe()):
+                stepper.rest()
+                self._probed = True
         with self._news:
-            while stepper.idle and not (self._inbox or self._stopping or self._nudged):
-                self._news.wait()
             if self._stopping:
                 return False
             inbox, self._inbox, self._nudged = self._inbox, [], False
@@ -202,10 +233,19 @@ class Engine:
             if isinstance(item, Run):
                 stepper.add(item)
             elif item.done.set_running_or_notify_cancel():
-                error = stepper.warm(item.model)
-                self._loaded = tuple(stepper.loaded())
-                item.done.set_exception(error) if error else item.done.set_result(None)
+                self._wishes.append(item.done)
+                stepper.warm(item.model, _settles(item.done))
         stepper.sweep()
+        return True
+
+    def _wait(self, stepper: Stepper) -> bool:
+        """Waits for news; false when it is idle and there may be something to measure."""
+        with self._news:
+            while stepper.idle and not (self._inbox or self._stopping or self._nudged):
+                if not self._probed:
+                    return False
+                self._news.wait()
+            self._probed = False
         return True
 
     def _close(self) -> None:
@@ -214,20 +254,31 @@ class Engine:
             self._stopping = True
             inbox, self._inbox = self._inbox, []
             runs, self._runs = self._runs, set()
+            wishes, self._wishes = self._wishes, []
         self._loaded = ()
         stopped = EngineStopped("the engine was stopped")
         for item in inbox:
             if isinstance(item, _Warm) and item.done.set_running_or_notify_cancel():
                 item.done.set_exception(stopped)
+        for wish in wishes:
+            if not wish.done():
+                wish.set_exception(stopped)
         for run in runs:
             run.finish(stopped)
 
 
-def _budget(device: str) -> int:
-    """Bytes for loaded weights: 85 % of the GPU's memory, or half of the machine's."""
-    if device == "cuda":
-        import torch
+def _settles(future: Future[None]) -> Callable[[AtelierError | None], None]:
+    """What tells whoever waits for a model that it came, or what went wrong."""
 
-        if torch.cuda.is_available():
-            return int(torch.cuda.mem_get_info()[1] * 0.85)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    def settle(error: AtelierError | None) -> None:
+        future.set_exception(error) if error else future.set_result(None)
+
+    return settle
+
+
+def _identity(device: str) -> str:
+    """Names what measured times depend on: the device and torch."""
+    import torch
+
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+    return f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads"

@@ -4,7 +4,8 @@ EngineError
 ├── EngineStopped      also RetryLater: the worker is going away, the job goes back to the queue
 ├── Cancelled          someone pressed Cancel
 ├── ModelUnavailable   also OperatorError: a model cannot be loaded; carries a cure
-├── BadPicture         the model made NaN or one flat colour
+├── BadPicture         the model made NaN or one flat colour, twice
+├── OutOfMemory        too large for this device even alone
 └── StepFailed         our bug or the library's: ``__cause__`` holds what was raised
 """
 
@@ -30,7 +31,15 @@ class ModelUnavailable(EngineError, OperatorError):
 
 
 class BadPicture(EngineError):
-    """The decoded picture holds NaN or is one flat colour, so it is not worth delivering."""
+    """The decoded picture is not worth delivering; ``why`` is ``nan``, ``flat`` or ``unlike``."""
+
+    def __init__(self, message: str, why: str = "flat") -> None:
+        super().__init__(message)
+        self.why = why
+
+
+class OutOfMemory(EngineError):
+    """The device ran out of memory for this run alone, everything idle having been dropped."""
 
 
 class StepFailed(EngineError):

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 
 from PIL import Image
 
 from storage.errors import AtelierError
 from storage.schema import AnySpec, ImageSpec
 from worker.engine.outputs import Output
+
+MOMENTS = 4096
+"""Most moments kept of one run: a trace is for looking at, not for an endless answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that happened to a job: ``at`` in seconds since the epoch, ``seconds`` long."""
+
+    name: str
+    at: float
+    seconds: float = 0.0
+    batch: int = 1
+    """Requests that shared it."""
+    index: int = 0
+    """Which picture of the job."""
 
 
 class Run(AsyncIterator[Output]):
@@ -35,6 +53,8 @@ class Run(AsyncIterator[Output]):
         self._queue: asyncio.Queue[Output | AtelierError | None] = asyncio.Queue()
         self._exhausted = False
         self._busy = 0.0
+        self.moments: list[Moment] = []
+        """What the engine did for it, in order: *load*, *begin*, each *step*, *decode*."""
 
     @property
     def busy_ms(self) -> int:
@@ -77,6 +97,11 @@ class Run(AsyncIterator[Output]):
     def charge(self, seconds: float) -> None:
         """Adds engine time to the run's account."""
         self._busy += seconds
+
+    def note(self, name: str, seconds: float, *, batch: int = 1, index: int = 0) -> None:
+        """Keeps a moment that has just ended; cheap enough for every step of every run."""
+        if len(self.moments) < MOMENTS:
+            self.moments.append(Moment(name, time.time() - seconds, seconds, batch, index))
 
     def _send(self, item: Output | AtelierError | None) -> None:
         try:

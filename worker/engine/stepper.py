@@ -1,7 +1,8 @@
-"""The engine thread's work, one turn at a time: begin, step, hand out, charge, end.
+"""The engine thread's work, one turn at a time: load, begin, step, hand out, charge, end.
 
-No thread and no event loop in here; :mod:`worker.engine.engine` drives it. Each turn asks
-:func:`worker.engine.scheduler.plan`, begins what it admits and steps the one batch it names.
+No thread and no event loop in here; :mod:`worker.engine.engine` drives it, and loading happens on
+:class:`worker.engine.loader.Loader`'s own thread. Each turn asks :mod:`worker.engine.residency`
+what to load and :func:`worker.engine.scheduler.plan` what to begin and which batch to step.
 """
 
 from __future__ import annotations
@@ -9,20 +10,40 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from storage.errors import AtelierError
 from storage.registry import ModelCard, Registry
-from storage.schema import JobKind
-from worker.engine.errors import Cancelled, StepFailed
-from worker.engine.residency import Residency
+from storage.schema import MAX_SEED, Grade, ImageSpec, JobKind
+from worker.engine.errors import BadPicture, Cancelled
+from worker.engine.loader import Loaded
+from worker.engine.meter import Meter
+from worker.engine.outputs import Output, Picture
+from worker.engine.passes import Passes, attempt
+from worker.engine.probing import Probing
+from worker.engine.profile import Profile
+from worker.engine.residency import Residency, Wanted
 from worker.engine.run import Run
 from worker.engine.runners.base import Runner
-from worker.engine.scheduler import Active, Batch, Caps, Waiting, plan
+from worker.engine.scheduler import Active, Batch, Caps, Models, Waiting, plan
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+
+DECODE = "decode"
+"""How the key of a work begins that is past its last step and only has to be decoded."""
+
+Done = Callable[[AtelierError | None], None]
+
+
+class Loads(Protocol):
+    """Where models come from: :class:`worker.engine.loader.Loader`, or a test's own."""
+
+    def start(self, card: ModelCard, parked: Runner | None, park: list[Runner]) -> None:
+        """Begins to load a model."""
+
+    def take(self) -> list[Loaded]:
+        """What has finished since the last call."""
 
 
 @dataclass(eq=False)
@@ -35,6 +56,9 @@ class _Request:
     runner: Runner | None = None
     work: Any = None
     last_turn: int = 0
+    fresh: bool = True
+    remade: str = ""
+    """Why it was begun again with the next seed, if it was."""
 
     @property
     def id(self) -> str:
@@ -44,31 +68,54 @@ class _Request:
 class Stepper:
     """Steps the requests of many runs on the loaded models. Not thread-safe.
 
-    ``load`` makes a runner from a model's card (and may raise ``ModelUnavailable``); ``budget`` is
-    the bytes of weights to keep loaded.
+    ``loads`` brings models; ``residency`` holds them under its budget; ``profile`` gives the
+    batch caps and learns from every pass; ``meter`` hears what happens.
     """
 
     def __init__(
-        self, registry: Registry, caps: Caps, load: Callable[[ModelCard], Runner], budget: int
+        self,
+        registry: Registry,
+        caps: Caps,
+        loads: Loads,
+        residency: Residency[Runner],
+        profile: Profile | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._registry = registry
         self._caps = caps
-        self._load = load
-        self._residency: Residency[Runner] = Residency(budget)
+        self._loads = loads
+        self._residency = residency
+        self._profile = profile or Profile()
+        self._meter = meter or Meter()
+        self._probing = Probing(self._profile, caps)
         self._waiting: list[_Request] = []
         self._active: list[_Request] = []
+        self._warming: dict[str, list[Done]] = {}
+        self._blocked: dict[str, frozenset[str]] = {}
         self._order = 0
         self._turn = 0
-        self._last_kind: JobKind | None = None
+        self._spent: dict[JobKind, float] = {}
 
     @property
     def idle(self) -> bool:
-        """True when there is nothing to step or begin."""
-        return not (self._waiting or self._active)
+        """True when there is nothing to do until something arrives or has finished loading."""
+        if self._active:
+            return False
+        needs = {*self._warming, *(r.run.spec.model for r in self._waiting)}
+        if not needs:
+            return True
+        # While something is loading, its end wakes us; else there is a load to start.
+        return bool(self._residency.coming()) and not needs & set(self._residency.loaded())
 
     def loaded(self) -> list[str]:
-        """Names of the models in memory, alphabetical."""
-        return self._residency.loaded()
+        """Models whose jobs should come next, alphabetical: here, coming or next in line.
+
+        What has to make room for a blocked model is no longer among them, so that the claim
+        bundles for what will be here, not for what is about to go.
+        """
+        leaving = {m for blockers in self._blocked.values() for m in blockers}
+        here = {m for m in self._residency.loaded() if m not in leaving}
+        return sorted(here | set(self._residency.coming()) | self._blocked.keys())
 
     def add(self, run: Run) -> None:
         """Queues a run: one request a picture, or one for the answer."""
@@ -76,15 +123,12 @@ class Stepper:
             self._waiting.append(_Request(run, index, self._order))
             self._order += 1
 
-    def warm(self, model: str) -> AtelierError | None:
-        """Loads a model and runs it once; returns what went wrong."""
-
-        def load_and_run() -> None:
-            runner = self._runner(model)
-            if runner is not None:
-                runner.warm()
-
-        return self._attempt(load_and_run)[1]
+    def warm(self, model: str, done: Done) -> None:
+        """Wants a model here; ``done`` is called with None or what went wrong, in a later turn."""
+        if self._residency.get(model) is not None:
+            done(None)
+        else:
+            self._warming.setdefault(model, []).append(done)
 
     def sweep(self) -> None:
         """Ends the runs that were cancelled since the last turn."""
@@ -92,129 +136,222 @@ class Stepper:
             self._end(run, Cancelled("the run was cancelled"))
 
     def turn(self) -> None:
-        """Begins what fits and makes one step of one batch; does nothing when idle."""
+        """Loads, begins what fits and makes one step of one batch; quick when idle."""
         self._turn += 1
+        self._collect()
+        self._want()
+        self._catch_up()
         waiting = [Waiting(r.id, r.run.spec.kind, r.run.spec.model, r.order) for r in self._waiting]
-        active = [
-            Active(r.id, r.run.spec.kind, r.work.key, r.order, r.last_turn) for r in self._active
-        ]
-        decided = plan(waiting, active, self._caps, self._fitting(), self._last_kind)
+        models = Models(self._residency.loaded(), self._residency.coming(), self._blocked)
+        caps = Caps(self._caps.active, {**self._profile.caps(), **self._caps.batch})
+        decided = plan(waiting, [_as_active(r) for r in self._active], caps, models, self._spent)
         by_id = {r.id: r for r in (*self._waiting, *self._active)}
-        held: set[JobKind] = set()
         for id in decided.admit:
-            request = by_id[id]
-            if request.run.spec.kind not in held and not self._begin(request):
-                held.add(request.run.spec.kind)  # nobody of its kind overtakes it
+            self._begin(by_id[id])
         if decided.step is not None:
             self._step(decided.step, [by_id[id] for id in decided.step.ids])
 
-    def _fitting(self) -> set[str]:
-        """Models of waiting requests that are loaded or could be loaded now."""
-        return {
-            model
-            for model in {r.run.spec.model for r in self._waiting}
-            if self._residency.get(model) or self._makes_room(model) is not None
-        }
+    def probe(self) -> bool:
+        """In an idle moment: measures one more point of a batch curve; False when all are known."""
+        self._collect()
+        runners = [(m, self._residency.get(m)) for m in self._residency.loaded()]
+        return self._probing.step([(self._registry.cards[m], r) for m, r in runners if r])
 
-    def _makes_room(self, model: str) -> tuple[str, ...] | None:
-        busy = {r.run.spec.model for r in self._active}
-        return self._residency.make_room(self._registry.cards[model].memory_bytes, busy)
+    def rest(self) -> None:
+        """Nothing to do: forgets what probing held and writes down what was learned."""
+        self._probing.stop()
+        self._profile.save()
 
-    def _runner(self, model: str) -> Runner | None:
-        """The model's runner, loaded if need be; None when it does not fit beside busy ones."""
-        runner = self._residency.get(model)
-        if runner is not None:
-            return runner
-        drop = self._makes_room(model)
-        if drop is None:
+    # ---- models ------------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        """Takes the models that have finished loading, or failed to."""
+        for came in self._loads.take():
+            if came.runner is not None:
+                size = max(came.runner.size, 1)
+                self._residency.put(came.model, came.runner, size, came.seconds)
+                log.info("loaded %s in %.1f s", came.model, came.seconds)
+                self._meter.loaded(came.model, came.seconds, from_ram=False)
+                for run in {r.run for r in self._waiting if r.run.spec.model == came.model}:
+                    run.note("load", came.seconds)
+            else:
+                self._residency.fail(came.model)
+                # Everyone waiting for this model would only fail the same way, one load later.
+                for run in {r.run for r in self._waiting if r.run.spec.model == came.model}:
+                    self._end(run, came.error)
+            for done in self._warming.pop(came.model, []):
+                done(came.error)
+
+    def _want(self) -> None:
+        """Starts the loads that waiting requests and wishes to warm need and that have room."""
+        needs: dict[str, int] = {}
+        for request in self._waiting:
+            needs.setdefault(request.run.spec.model, request.order)
+        for model in self._warming:
+            needs.setdefault(model, self._order)
+        here = {*self._residency.loaded(), *self._residency.coming()}
+        if needs.keys() <= here:
+            self._blocked = {}
+            return
+        cards = self._registry.cards
+        wanted = [
+            Wanted(model, self._residency.size_of(model, cards[model].memory_bytes), order)
+            for model, order in needs.items()
+        ]
+        decided = self._residency.moves(wanted, {r.run.spec.model for r in self._active})
+        self._blocked = dict(decided.blocked)
+        park = [runner for model in decided.drop if (runner := self._leave(model)) is not None]
+        for model in decided.load:
+            size = self._residency.size_of(model, cards[model].memory_bytes)
+            parked = self._residency.begin(model, size)
+            self._loads.start(cards[model], parked, park)
+            park = []
+
+    def _leave(self, model: str) -> Runner | None:
+        """Takes a model off the device; the runner when it has to be moved to RAM."""
+        parks = self._residency.parks(model)
+        runner = self._residency.drop(model)
+        parks = parks and hasattr(runner, "move")
+        self._meter.dropped(model, parked=parks)
+        log.info("%s %s", "parked" if parks else "dropped", model)
+        if runner is None or not parks:
             return None
-        for old in drop:
-            self._residency.drop(old)
-        card = self._registry.cards[model]
-        began = time.perf_counter()
-        runner = self._load(card)
-        self._residency.put(model, runner, runner.size)
-        log.info("loaded %s in %.1f s", model, time.perf_counter() - began)
+        self._residency.park(model, runner, runner.size)
         return runner
 
-    def _begin(self, request: _Request) -> bool:
-        """Moves a waiting request among the active, its model loaded and its work prepared.
+    def _make_room(self) -> None:
+        """The device is full: everything idle goes, and the budget is lowered by a tenth."""
+        busy = {r.run.spec.model for r in self._active}
+        before = self._residency.bytes
+        for model in self._residency.loaded():
+            if model not in busy:
+                self._meter.dropped(model, parked=False)
+                self._residency.drop(model)
+        self._residency.learn(int(min(self._residency.budget, before) * 0.9))
+        log.warning("the budget for models is now %d bytes", self._residency.budget)
 
-        False when its model does not fit beside those admitted earlier in this turn.
-        """
+    # ---- requests ----------------------------------------------------------------------------
+
+    def _catch_up(self) -> None:
+        """Idle time earns nothing: a kind that comes back starts at the other's account."""
+        active = {r.run.spec.kind for r in self._active}
+        spent = {k: self._spent[k] for k in active if k in self._spent}
+        floor = min(spent.values(), default=0.0)
+        self._spent = {k: max(spent.get(k, floor), floor) for k in active}
+
+    def _begin(self, request: _Request) -> None:
+        """Moves a waiting request among the active, its work prepared."""
         run = request.run
         if run.ended:
-            return True
-        runner, error = self._attempt(self._runner, run.spec.model)
-        if error is not None:
-            # Everyone waiting for this model would only fail the same way, one load later.
-            for other in {r.run for r in self._waiting if r.run.spec.model == run.spec.model}:
-                self._end(other, error)
-            return True
+            return
+        runner = self._residency.get(run.spec.model)
         if runner is None:
-            return False
+            return
+        request.runner, request.last_turn, request.fresh = runner, self._turn, True
+        if self._prepare(request, run.spec):
+            self._waiting.remove(request)
+            self._active.append(request)
+
+    def _prepare(self, request: _Request, spec: Any) -> bool:
+        """Gives a request its work for a spec; False when the run ended in an error instead."""
+        run = request.run
+        assert request.runner is not None
         began = time.perf_counter()
         # Only what starts from a picture has any, so that other runners need not know of them.
         pictures = (run.pictures,) if run.pictures else ()
-        work, error = self._attempt(runner.begin, run.spec, request.index, *pictures)
-        run.charge(time.perf_counter() - began)
+        work, error = attempt(request.runner.begin, spec, request.index, *pictures)
+        seconds = time.perf_counter() - began
+        run.charge(seconds)
+        run.note("begin", seconds, index=request.index)
         if error is not None:
             self._end(run, error)
-            return True
-        request.runner, request.work, request.last_turn = runner, work, self._turn
-        self._waiting.remove(request)
-        self._active.append(request)
+            return False
+        request.work = work
         return True
 
     def _step(self, batch: Batch, requests: list[_Request]) -> None:
         """One pass for a batch; one by one, so that each streams at once, if it cannot share."""
-        self._last_kind = batch.kind
         runner = requests[0].runner
-        if runner is not None and not runner.shares:
-            for request in requests:
-                self._pass(runner, [request])
-        elif runner is not None:
-            self._pass(runner, requests)
+        if runner is None:
+            return
+        self._residency.get(requests[0].run.spec.model)
+        began = time.perf_counter()
+        for part in [requests] if runner.shares else [[r] for r in requests]:
+            self._pass(runner, part)
+        spent = self._spent.get(batch.kind, 0.0)
+        self._spent[batch.kind] = spent + time.perf_counter() - began
 
     def _pass(self, runner: Runner, requests: list[_Request]) -> None:
         """One pass, then each request's own part; charges each run its share."""
         requests = [r for r in requests if not (r.run.ended or r.run.cancelled)]
         if not requests:
             return
+        key = requests[0].work.key
         weights = [r.work.weight for r in requests]
+        rows = sum(weights)
+        passes = Passes(lambda rows: self._ran_out(key, rows), self._make_room)
         began = time.perf_counter()
-        results = self._forward(runner, requests)
-        spent = (time.perf_counter() - began) / sum(weights)
+        results = passes.forward(runner, [r.work for r in requests])
+        seconds = time.perf_counter() - began
+        kind = requests[0].run.spec.kind
+        self._meter.stepped(kind, len(requests), rows, seconds)
+        decodes = key.startswith(DECODE)
+        whole = all(error is None for _, error in results)
+        if whole and not decodes and _shared_key(requests[0].run.spec):
+            self._profile.note(key, rows, min(weights), seconds)
+        name = DECODE if decodes else "step"
         for request, weight, (result, error) in zip(requests, weights, results, strict=True):
             run = request.run
-            request.last_turn = self._turn
-            run.charge(spent * weight)
+            request.last_turn, request.fresh = self._turn, False
+            run.charge(seconds / rows * weight)
+            run.note(name, seconds, batch=len(requests), index=request.index)
             if run.cancelled or run.ended:
                 continue
-            if error is None:
-                began = time.perf_counter()
-                stepped, error = self._attempt(runner.advance, request.work, result)
-                run.charge(time.perf_counter() - began)
-            if error is not None or stepped is None:
-                self._end(run, error)
-                continue
-            for output in stepped.outputs:
-                run.put(output)
-            if stepped.done:
-                self._retire(request)
+            self._advance(runner, request, result, error)
 
-    def _forward(
-        self, runner: Runner, requests: list[_Request]
-    ) -> list[tuple[Any, AtelierError | None]]:
-        """A result or an error for each request: together if that works, else each alone."""
-        works = [r.work for r in requests]
-        if len(works) > 1:
-            results, error = self._attempt(runner.forward, works)
-            if error is None and results is not None:
-                return [(result, None) for result in results]
-            log.warning("a shared step of %d failed, trying each alone", len(works))
-        alone = [self._attempt(runner.forward, [work]) for work in works]
-        return [(None if out is None else out[0], error) for out, error in alone]
+    def _advance(
+        self, runner: Runner, request: _Request, result: Any, error: AtelierError | None
+    ) -> None:
+        """Applies a pass's result to one request, and hands out what it made."""
+        run = request.run
+        stepped = None
+        if error is None:
+            began = time.perf_counter()
+            stepped, error = attempt(runner.advance, request.work, result)
+            run.charge(time.perf_counter() - began)
+        if isinstance(error, BadPicture) and self._remake(request, error):
+            return
+        if error is not None or stepped is None:
+            self._end(run, error)
+            return
+        for output in stepped.outputs:
+            run.put(self._marked(request, output))
+        if stepped.done:
+            self._retire(request)
+
+    def _remake(self, request: _Request, error: BadPicture) -> bool:
+        """Begins a picture once more with the next seed; False when that was done already."""
+        spec = request.run.spec
+        if request.remade or not isinstance(spec, ImageSpec):
+            return False
+        request.remade = error.why
+        log.info("picture %d of job %s is %s: again", request.index, request.run.job_id, error.why)
+        self._meter.remade(error.why)
+        self._drop(request)
+        self._prepare(request, next_seed(spec))
+        return True
+
+    def _marked(self, request: _Request, output: Output) -> Output:
+        """A picture made again says so in its recipe."""
+        if not request.remade or not isinstance(output, Picture):
+            return output
+        spec: Any = request.run.spec
+        note = {"why": request.remade, "first_seed": spec.seed_of(request.index)}
+        return replace(output, recipe={**output.recipe, "remade": note})
+
+    def _ran_out(self, key: str, rows: int) -> None:
+        self._meter.ran_out(key, rows)
+        self._profile.ran_out(key, rows)
 
     def _retire(self, request: _Request) -> None:
         """A request is done; its run too when it was the last."""
@@ -234,23 +371,26 @@ class Stepper:
 
     def _drop(self, request: _Request) -> None:
         """Tells the runner that a begun work is over, however it ended."""
-        if request.runner is not None:
-            self._attempt(request.runner.drop, request.work)
+        if request.runner is not None and request.work is not None:
+            attempt(request.runner.drop, request.work)
+            request.work = None
 
-    def _attempt(
-        self, call: Callable[..., T], *arguments: Any
-    ) -> tuple[T | None, AtelierError | None]:
-        """Calls into a model; whatever it raises becomes the error of the run that asked.
 
-        The one broad ``except`` of the engine: models and their libraries raise anything, and one
-        member's fault must not stop the thread that serves the others.
-        """
-        try:
-            return call(*arguments), None
-        except AtelierError as error:
-            return None, error
-        except Exception as error:
-            log.exception("a model call failed")
-            failed = StepFailed(f"{type(error).__name__}: {error}")
-            failed.__cause__ = error
-            return None, failed
+def next_seed(spec: ImageSpec) -> ImageSpec:
+    """The spec with the first seed that none of its pictures uses: seed + count."""
+    return spec.model_copy(update={"seed": (spec.seed + spec.count) % (MAX_SEED + 1)})
+
+
+def _shared_key(spec: Any) -> bool:
+    """Whether a picture's batch key is one that others may have: worth a curve."""
+    if not isinstance(spec, ImageSpec):
+        return False
+    return spec.grade is not Grade.STRICT and spec.bucket is None and not spec.buckets
+
+
+def _as_active(request: _Request) -> Active:
+    work = request.work
+    return Active(
+        request.id, request.run.spec.kind, work.key, request.order, request.last_turn,
+        fresh=request.fresh, rows=work.weight, left=getattr(work, "left", 0),
+    )  # fmt: skip

@@ -36,9 +36,13 @@ class Work(Protocol):
     def weight(self) -> int:
         """Its part of a shared pass (rows), by which the time is charged."""
 
+    @property
+    def left(self) -> int:
+        """Steps it still needs at most: requests of unlike length take turns."""
+
 
 class Runner(Protocol):
-    """Runs one loaded model, on the engine thread only.
+    """Runs one loaded model, on the engine thread (loading and warming: before, on another).
 
     A step is two calls, so that one request's fault stays its own: :meth:`forward` is shared and
     changes nothing that a second call with fewer requests would notice; :meth:`advance` changes
@@ -68,7 +72,12 @@ class Runner(Protocol):
         for every begun work; frees what it holds, and must not raise."""
 
     def warm(self) -> None:
-        """Runs the model once at its usual size, so that no member pays for first-call set-up."""
+        """Runs the model once at its usual size, so that no member pays for first-call set-up.
+
+        Called once after loading, on the loading thread, before anybody else has the runner.
+        A runner may also have ``move(device)``: to ``"cpu"`` and back, so that it can be parked
+        in RAM instead of being forgotten; called on the loading thread too.
+        """
 
 
 def weigh(*modules: Any) -> int:

@@ -62,6 +62,11 @@ class ChatWork:
         return min(self.chunk, len(self.ids) - self.read)
 
     @property
+    def left(self) -> int:
+        """Tokens it may still make."""
+        return self.limit - self.made
+
+    @property
     def made(self) -> int:
         """Tokens of the answer so far."""
         return len(self.ids) - self.prompt

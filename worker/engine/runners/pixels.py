@@ -50,7 +50,7 @@ def finished(decoded: Tensor) -> Image.Image:
     Raises :class:`BadPicture` when it holds NaN or infinity, or is one flat colour.
     """
     if not bool(torch.isfinite(decoded).all()):
-        raise BadPicture("the picture holds values that are not numbers")
+        raise BadPicture("the picture holds values that are not numbers", "nan")
     image = to_image(decoded)
     bands: Any = image.getextrema()  # one (lowest, highest) per channel of an RGB picture
     if all(high - low <= 1 for low, high in bands):

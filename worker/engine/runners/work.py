@@ -71,6 +71,11 @@ class ImageWork:
         return len(self.timesteps)
 
     @property
+    def left(self) -> int:
+        """Denoising steps still to come."""
+        return self.steps - self.step
+
+    @property
     def weight(self) -> int:
         """Rows of a shared pass: 2 under classifier-free guidance, else 1."""
         return len(self.conditions)
