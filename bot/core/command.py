@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic import Field as PydanticField
 
 from bot.core.inputs import OptionInfo, explain, options_of
+from bot.core.limits import check_rules
 from bot.core.reply import Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.texts import Texts
@@ -214,6 +215,7 @@ class Core:
             context = await self._context(invocation, texts, taken)
             if not role_at_least(context.actor.member.role, command.role):
                 raise NotAllowed("role_needed", role=texts(f"role.{command.role}"))
+            await check_rules(context, command.name)
             try:
                 values = command.input.model_validate(
                     {k: v for k, v in invocation.values.items() if v is not None and v != ""},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from bot.core.files import preflight
+from bot.core.limits import check_job, max_wait_ms
 from bot.core.reply import Visibility
 from moderation.pipeline import Content, Surface
 from moderation.policy import Policy, wants_help
@@ -120,10 +121,12 @@ async def submit_job(
 ) -> str:
     """Price, reserve and queue a job, wake a worker; returns the job's id.
 
-    Raises ``LimitReached`` when the queue is full, the wait too long or credits short.
+    Raises ``NotAllowed`` when a rule of the workspace refuses, ``LimitReached`` when the member is
+    too fast, the tier does not include it, the queue is full, the wait too long or credits short.
     """
     services = context.services
     preflight(spec, context.venue.file_limit)
+    await check_job(context, spec)
     card = services.registry.find(spec.model, JobKind(spec.kind))
     job, fresh = await services.database.run(
         jobs.submit,
@@ -136,7 +139,7 @@ async def submit_job(
         estimate_ms=prices.estimate_ms(spec, card),
         deadline_ms=prices.deadline_ms(spec, card),
         now=services.clock(),
-        max_wait_ms=services.max_wait_ms,
+        max_wait_ms=max_wait_ms(context),
         parent_id=parent_id,
         verdict=verdict,
         also=_post_of(context),

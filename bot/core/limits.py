@@ -1,0 +1,97 @@
+"""May this be asked now: the checks that come before anything is judged, priced or held.
+
+In this order, the first that speaks decides: the operator's stop switch, the paused workspace, a
+time-out, channel and role rules (:mod:`storage.access`), the token bucket, the tier, then, in the
+transaction that stores the job, the queue's limits, the predicted wait and the credits. A refusal
+is private, costs nothing and says what to do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlmodel import Session
+
+from storage import bucket, switches
+from storage.access import Asking, Ruling, decide
+from storage.errors import LimitReached, NotAllowed
+from storage.rules import Rules, rules_of
+from storage.schema import AnySpec, JobKind, Millis, Role, role_at_least
+from storage.tiers import within
+
+if TYPE_CHECKING:
+    from bot.core.command import Context
+
+MAKES = frozenset({"imagine", "ask", "enhance", "brainstorm", "describe", "again"})
+"""Commands that make something: the stop switch, a pause and a time-out keep these back. Looking
+at one's own things, privacy and help stay open."""
+COMMAND_OF = {JobKind.IMAGE: "imagine", JobKind.CHAT: "ask"}
+"""Whose rules apply to a job that a button asks for."""
+
+
+def rules_in(context: Context) -> Rules:
+    """The workspace's rules; the strict defaults where no workspace has installed us."""
+    return rules_of(context.actor.workspace.settings) if context.venue.installed else Rules()
+
+
+def asking(context: Context, command: str, *, stopped: bool) -> Asking:
+    """The question the rules answer, from what an adapter told us and what we stored."""
+    makes = command in MAKES
+    return Asking(
+        command=command,
+        channel=context.address.channel,
+        role=Role(context.actor.member.role),
+        roles=tuple(context.actor.member.roles),
+        banned_until=context.actor.member.banned_until if makes else None,
+        now=context.services.clock(),
+        stopped=stopped and makes,
+    )
+
+
+async def ruling(context: Context, command: str) -> Ruling:
+    """What the rules say about this member, here, now."""
+    stopped = await context.services.database.look(switches.is_on, switches.STOP)
+    rules = rules_in(context)
+    if command not in MAKES:
+        rules = rules.model_copy(update={"paused": False})
+    return decide(rules, asking(context, command, stopped=stopped))
+
+
+async def check_rules(context: Context, command: str) -> None:
+    """Raise ``NotAllowed('rule_<code>')`` when the rules refuse; see :mod:`storage.access`."""
+    said = await ruling(context, command)
+    if not said.allowed:
+        params = dict(said.params)
+        if said.code == "timed_out":
+            until = context.actor.member.banned_until or 0
+            params["minutes"] = str(max(1, -(-(until - context.services.clock()) // 60_000)))
+        if "least" in params:
+            params["least"] = context.texts(f"role.{params['least']}")
+        raise NotAllowed(f"rule_{said.code}", **params)
+
+
+def _take(session: Session, member_id: str, rules: Rules, now: Millis) -> Millis:
+    return bucket.take(session, member_id, rules.limits, now=now)
+
+
+async def check_job(context: Context, spec: AnySpec) -> None:
+    """Everything that can refuse a job before the transaction that stores it.
+
+    Raises ``NotAllowed`` by a rule, ``LimitReached`` by the bucket (``too_fast``) or the tier.
+    """
+    await check_rules(context, COMMAND_OF.get(JobKind(spec.kind), str(spec.kind)))
+    rules, member = rules_in(context), context.actor.member
+    within(spec, context.actor.tier, rules)
+    if role_at_least(member.role, Role.ADMIN):
+        return
+    services = context.services
+    wait = await services.database.run(_take, member.id, rules, services.clock())
+    if wait:
+        raise LimitReached("too_fast", seconds=-(-wait // 1000))
+
+
+def max_wait_ms(context: Context) -> Millis:
+    """The longest predicted wait this workspace accepts."""
+    if "limits" in context.actor.workspace.settings:
+        return rules_in(context).limits.max_wait_minutes * 60_000
+    return context.services.max_wait_ms
