@@ -31,6 +31,7 @@ ALLOWED = {
     ("worker/engine", "request"),
     ("bot/adapters/web", "request"),
     ("bot/adapters/discord", "guild"),  # Discord's own word for a server
+    ("bot/adapters/slack/transport.py", "request"),  # HTTP's
     ("worker/starter", "points"),  # of a curve
 }
 

@@ -1,0 +1,158 @@
+"""One card on Slack: its message, its pictures' files, the messages that continue it."""
+
+from __future__ import annotations
+
+import logging
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.adapters.slack.calls import Closed, Gone, Refusal, asked
+from bot.adapters.slack.pictures import Pictures
+from bot.adapters.slack.render import Message, continuations, message, words_for
+from bot.core.reply import Reply
+from storage.posts import Placed, Posts
+from storage.schema import TERMINAL_STATUSES, JobStatus
+
+log = logging.getLogger(__name__)
+
+
+class Cards:
+    """Draws cards and remembers what belongs to them. Not for two drawers of one job at a time.
+
+    Everything raises what :func:`~bot.adapters.slack.calls.asked` raises.
+    """
+
+    def __init__(self, client: AsyncWebClient, posts: Posts, pictures: Pictures) -> None:
+        self._client = client
+        self._posts = posts
+        self._pictures = pictures
+
+    async def post(self, placed: Placed, first: Message) -> Placed:
+        """A job's new message, noted; in the member's direct messages when it may not be there.
+
+        Raises ``Closed`` when there is nowhere to put it.
+        """
+        if await self._posts.begin(placed.job_id) is None:
+            return placed
+        channel, thread = placed.address.channel, placed.address.thread
+        if placed.private and not is_direct(channel):
+            channel, thread = await self.direct(placed.member), None
+        try:
+            ts = await self.send(channel, thread, first)
+        except Closed:
+            if is_direct(channel):
+                raise
+            channel, thread = await self.direct(placed.member), None
+            ts = await self.send(channel, None, first)
+        await self._posts.shown(placed.job_id, ts, channel=channel, thread=thread)
+        return await self._posts.get(placed.job_id) or placed
+
+    async def place(self, placed: Placed, reply: Reply) -> Placed:
+        """A message for a result that has none yet: a placeholder, to be redrawn at once."""
+        texts = words_for(reply.locale)
+        running = Reply(
+            job_id=reply.job_id, kind=reply.kind, status=JobStatus.RUNNING, author=reply.author,
+            prompt=reply.prompt, title=texts("status.running"), locale=reply.locale,
+        )  # fmt: skip
+        placed = await self.post(placed, message(running, texts))
+        if placed.address.message is None:
+            raise Closed("the card is final already")
+        return placed
+
+    async def redraw(self, placed: Placed, reply: Reply) -> None:
+        """The card as it is now, in place of what its message shows."""
+        at = placed.address
+        assert at.message is not None
+        files = await self._files(placed, reply)
+        texts = words_for(reply.locale)
+        await self.edit(at.channel, at.message, message(reply, texts, files))
+        if reply.status in TERMINAL_STATUSES:
+            await self._continue(placed, reply)
+            await self._clean(placed, reply, files)
+
+    async def copy(self, reply: Reply, channel: str, thread: str | None) -> None:
+        """A card shown once more, elsewhere (`/job`, Favourite): its buttons work as well."""
+        files = await self._files(None, reply)
+        texts = words_for(reply.locale)
+        ts = await self.send(channel, thread, message(reply, texts, files))
+        for more in continuations(reply, texts):
+            await self.send(channel, thread or ts, more)
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    async def _files(self, placed: Placed | None, reply: Reply) -> dict[str, str]:
+        """The Slack file of each picture that may be shown, uploaded now where there is none.
+
+        Every new one is noted at once: a restart shows it instead of uploading it again.
+        """
+        files: dict[str, str] = dict(placed.extra.get("files", {})) if placed is not None else {}
+        for picture in reply.pictures:
+            if picture.blob is not None and picture.blob not in files:
+                file = await self._pictures.upload_picture(picture)
+                if file is not None:
+                    files[picture.blob] = file
+                    if placed is not None:
+                        await self._posts.note(placed.job_id, files=files)
+        for picture in reply.pictures:
+            if picture.blob in files:
+                await self._pictures.ready(files[picture.blob])
+        return files
+
+    async def _continue(self, placed: Placed, reply: Reply) -> None:
+        """The messages that continue a long answer, in the card's thread."""
+        at = placed.address
+        parts = continuations(reply, words_for(reply.locale))
+        posted = list(placed.extra.get("more", []))
+        for index, part in enumerate(parts):
+            if index == len(posted):
+                waiting = Message(text=part.text[:40], blocks=part.blocks[-1:])
+                posted.append(await self.send(at.channel, at.thread or at.message, waiting))
+                await self._posts.note(placed.job_id, more=posted)
+            await self.edit(at.channel, posted[index], part)
+        for ts in posted[len(parts) :]:
+            try:
+                await asked(self._client.chat_delete(channel=at.channel, ts=ts))
+            except (Gone, Refusal):
+                log.debug("a continuation is gone already")
+        if len(posted) > len(parts):
+            await self._posts.note(placed.job_id, more=posted[: len(parts)])
+
+    async def _clean(self, placed: Placed, reply: Reply, files: dict[str, str]) -> None:
+        """Deleted is deleted: the bytes go from Slack too."""
+        shown = {picture.blob for picture in reply.pictures}
+        gone = {blob: file for blob, file in files.items() if blob not in shown}
+        if gone:
+            await self._pictures.forget(gone)
+            kept = {blob: file for blob, file in files.items() if blob in shown}
+            await self._posts.note(placed.job_id, files=kept)
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    async def direct(self, member: str) -> str:
+        """The channel of somebody's direct messages with us. Raises ``Closed``."""
+        answer = await asked(self._client.conversations_open(users=member))
+        return str(answer["channel"]["id"])
+
+    async def send(self, channel: str, thread: str | None, what: Message) -> str:
+        """A new message; its id."""
+        answer = await asked(
+            self._client.chat_postMessage(
+                channel=channel, thread_ts=thread, text=what.text, blocks=what.blocks or None,
+                unfurl_links=False, unfurl_media=False, link_names=False, parse="none",
+            )
+        )  # fmt: skip
+        return str(answer["ts"])
+
+    async def edit(self, channel: str, ts: str, what: Message) -> None:
+        """Put this in place of what a message shows."""
+        await asked(
+            self._client.chat_update(
+                channel=channel, ts=ts, text=what.text, blocks=what.blocks,
+                link_names=False, parse="none",
+            )
+        )  # fmt: skip
+
+
+def is_direct(channel: str) -> bool:
+    """Whether a channel is somebody's direct messages with us."""
+    return channel.startswith("D")
