@@ -21,7 +21,7 @@ from alembic.script import ScriptDirectory
 
 from bot.instance import Instance, read_instance
 from bot.parts import Broker, is_present
-from bot.settings import BotSettings
+from bot.settings import BotSettings, is_set
 from storage import ledger
 from storage.database import Database
 from storage.errors import AtelierError, OperatorError
@@ -81,6 +81,7 @@ async def examine(settings: BotSettings) -> list[Finding]:
         lambda: asyncio.to_thread(_database, settings, instance),
         lambda: _redis(settings, instance),
         lambda: asyncio.to_thread(_tokens, settings),
+        lambda: _slack(settings),
     ]
     return [finding for check in checks for finding in await check()]
 
@@ -321,18 +322,24 @@ async def _clock(name: str, url: str, says: str = "Redis answers") -> list[Findi
 
 def _tokens(settings: BotSettings) -> list[Finding]:
     """Whether tokens are there; never what they are."""
-    platforms = {
-        "Discord": [settings.discord_token],
-        "Slack": [settings.slack_bot_token, settings.slack_app_token],
-    }
-    words = []
-    found = []
-    for name, tokens in platforms.items():
-        given = [token for token in tokens if token is not None and token.get_secret_value()]
-        if given and len(given) < len(tokens):
-            found.append(
-                _warn("tokens", f"{name} has one of its two tokens",
-                      "set both ATELIER_SLACK_BOT_TOKEN and ATELIER_SLACK_APP_TOKEN")
-            )  # fmt: skip
-        words.append(f"{name}: {'set' if given else 'none'}")
-    return [*found, _ok("tokens", "; ".join(words) + " (the local page needs none)")]
+    discord = is_set(settings.discord_token)
+    slack = is_set(settings.slack_bot_token)
+    words = f"Discord: {'set' if discord else 'none'}; Slack: {'set' if slack else 'none'}"
+    return [_ok("tokens", f"{words} (the local page needs none)")]
+
+
+async def _slack(settings: BotSettings) -> list[Finding]:
+    tokens = (
+        settings.slack_bot_token, settings.slack_app_token, settings.slack_signing_secret,
+    )  # fmt: skip
+    if not any(is_set(token) for token in tokens):
+        return []
+    try:
+        from bot.adapters.slack.check import check
+    except ImportError as error:
+        cure = 'pip install "atelier[slack]"'
+        return [_block("slack", f"{error.name} is not installed", cure)]
+    return [
+        Finding(name="slack", level=Level(result.level), says=result.says, cure=result.cure)
+        for result in await check(*tokens)
+    ]

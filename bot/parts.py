@@ -31,8 +31,11 @@ GRACE_S = 12.0
 """How long a worker may take to give its jobs back before it is killed."""
 _LONG_LIFE_S = 60.0
 _TOKENS = frozenset(
-    f"ATELIER_{name}_TOKEN" for name in ("DISCORD", "SLACK_BOT", "SLACK_APP", "WEB")
-)
+    {
+        "ATELIER_DISCORD_TOKEN", "ATELIER_SLACK_BOT_TOKEN", "ATELIER_SLACK_APP_TOKEN",
+        "ATELIER_SLACK_SIGNING_SECRET", "ATELIER_WEB_TOKEN",
+    }
+)  # fmt: skip
 _LINE_LIMIT = 1 << 20
 
 

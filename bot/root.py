@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
-from bot.core.command import Core
+from bot.core.command import CommandInfo, Core, catalog_of
 from bot.core.services import Services
+from bot.core.texts import texts_for
 from bot.core.uploads import Uploads
 from bot.settings import BotSettings
 from moderation.build import prompt_pipeline
@@ -56,3 +57,10 @@ def build_core(services: Services) -> Core:
     from bot.commands import COMMANDS, PRESSES
 
     return Core(services, COMMANDS, PRESSES)
+
+
+def known_commands(locale: str) -> list[CommandInfo]:
+    """Every command with its options, without a database: for manifests and documents."""
+    from bot.commands import COMMANDS
+
+    return catalog_of(COMMANDS, texts_for(locale), load_registry())

@@ -24,8 +24,21 @@ class BotSettings(StorageSettings):
     """Opens the page; empty means one that is made once and kept in the state folder."""
     discord_token: SecretStr | None = None
     slack_bot_token: SecretStr | None = None
+    """``xoxb-…``: what the bot does in Slack."""
     slack_app_token: SecretStr | None = None
+    """``xapp-…``: opens the socket that events come in by (Socket Mode)."""
+    slack_signing_secret: SecretStr | None = None
+    """Takes events over HTTP instead of the socket, and checks that Slack sent them."""
+    slack_host: str = "127.0.0.1"
+    """Where events over HTTP are listened to; a proxy with a public address forwards them."""
+    slack_port: int = Field(default=3000, ge=0, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def uses_slack(self) -> bool:
+        """Whether Slack is set up: a bot token, and one way in."""
+        ways = (self.slack_app_token, self.slack_signing_secret)
+        return is_set(self.slack_bot_token) and any(is_set(way) for way in ways)
 
     @property
     def port_chosen(self) -> bool:
@@ -61,6 +74,11 @@ class BotSettings(StorageSettings):
         return frozenset(
             in_url(name) for part in self.web_hosts.split(",") if (name := part.strip())
         )
+
+
+def is_set(secret: SecretStr | None) -> bool:
+    """Whether a secret was given; an empty line in `.env` is none."""
+    return secret is not None and bool(secret.get_secret_value().strip())
 
 
 def in_url(host: str) -> str:

@@ -36,6 +36,7 @@ from bot.parts import (
     prepare_models,
     worker_env,
 )
+from bot.platforms import platform_parts
 from bot.root import build_core, build_services, close_services
 from bot.settings import BotSettings, in_url
 from storage.clock import now_ms
@@ -162,7 +163,9 @@ async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = Tru
 
         presenter = WebPresenter()
         token = _token(settings)
-        app = make_app(build_core(services), presenter, token=token, hosts=names_of(settings))
+        core = build_core(services)
+        platforms = platform_parts(settings, core, say)
+        app = make_app(core, presenter, token=token, hosts=names_of(settings))
         door = bind(settings)
         stack.callback(door.close)
         port = door.getsockname()[1]
@@ -184,9 +187,11 @@ async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = Tru
         tasks = [
             asyncio.create_task(server.serve(sockets=[door]), name="web"),
             asyncio.create_task(
-                Delivery(services, {Platform.LOCAL: presenter}).run(), name="delivery"
+                Delivery(services, {Platform.LOCAL: presenter, **platforms}).run(),
+                name="delivery",
             ),
             asyncio.create_task(broker.keep(say), name="valkey"),
+            *(asyncio.create_task(part.run(), name=name) for name, part in platforms.items()),
         ]
         stack.push_async_callback(_end, tasks[1:])
         await _until(server.answers, tasks[0])

@@ -169,6 +169,21 @@ def doctor(json: Json = False) -> None:
     raise typer.Exit(guarded(lambda: tables.run_doctor(json=json), json=json))
 
 
+@app.command("slack-manifest")
+def slack_manifest(
+    url: Annotated[
+        str, typer.Argument(help="Your public address, https://…/slack/events; none: Socket Mode.")
+    ] = "",
+) -> None:
+    """Print the manifest to make the Slack app from, with every command there is."""
+    import json
+
+    from bot.adapters.slack.manifest import manifest
+    from bot.root import known_commands
+
+    typer.echo(json.dumps(manifest(known_commands("en"), url), indent=2, ensure_ascii=False))
+
+
 @ledger_app.command("verify")
 def ledger_verify(json: Json = False) -> None:
     """Replay every entry and compare with the balances; fails on any drift."""

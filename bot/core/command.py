@@ -24,6 +24,7 @@ from storage.errors import (
     Refused,
     RetryLater,
 )
+from storage.registry import Registry
 from storage.schema import (
     Address,
     Frozen,
@@ -175,6 +176,23 @@ class CommandInfo(Frozen):
     group: str = "more"
 
 
+def catalog_of(
+    commands: Sequence[Command[Any]], texts: Texts, registry: Registry
+) -> list[CommandInfo]:
+    """Commands as front ends offer them. Pure: the words and the input models are enough."""
+    return [
+        CommandInfo(
+            name=command.name,
+            help=texts(f"command.{command.name}"),
+            options=options_of(command.input, command.name, texts, registry),
+            visibility=command.visibility,
+            role=command.role,
+            group=command.group,
+        )
+        for command in commands
+    ]
+
+
 class Core:
     """The command core: adapters call :meth:`dispatch` and :meth:`press` and show the reply."""
 
@@ -191,17 +209,7 @@ class Core:
     def catalog(self, locale: str) -> list[CommandInfo]:
         """Every command with its options, limits, choices and help, in the asked language."""
         texts = self.services.texts(locale)
-        return [
-            CommandInfo(
-                name=command.name,
-                help=texts(f"command.{command.name}"),
-                options=options_of(command.input, command.name, texts, self.services.registry),
-                visibility=command.visibility,
-                role=command.role,
-                group=command.group,
-            )
-            for command in self.commands.values()
-        ]
+        return catalog_of(list(self.commands.values()), texts, self.services.registry)
 
     async def dispatch(self, invocation: Invocation) -> Reply:
         """Validate, guard and run one invocation. Never raises: an error is a reply."""

@@ -36,7 +36,9 @@ class Person:
         await self.server.push("slash_commands", payload)
         return payload
 
-    async def press(self, message: Stored, verb: str, *, nth: int = 0, **more: Any) -> dict[str, Any]:
+    async def press(
+        self, message: Stored, verb: str, *, nth: int = 0, **more: Any
+    ) -> dict[str, Any]:
         """Press a button of a message."""
         action = buttons(message.blocks, verb)[nth]
         return await self.act({**action, **more}, message)
@@ -53,7 +55,8 @@ class Person:
                 "channel": {"id": message.channel},
                 "container": {"type": "message", "message_ts": message.ts,
                               "channel_id": message.channel},
-                "message": {"ts": message.ts, "thread_ts": message.thread, "blocks": message.blocks},
+                "message": {"ts": message.ts, "thread_ts": message.thread,
+                            "blocks": message.blocks},
             }  # fmt: skip
         else:
             payload |= {"container": {"type": "view"}, "view": {"id": "VHOME", "type": "home"}}

@@ -51,7 +51,11 @@ def argument_faults(method: str, given: dict[str, Any]) -> list[str]:
         allowed |= {"channel_id"}
     faults = [f"{method}: unknown argument {name}" for name in given if name not in allowed]
     for name, parameter in parameters.items():
-        if parameter.default is inspect.Parameter.empty and name not in given and name != "app_token":
+        if (
+            parameter.default is inspect.Parameter.empty
+            and name not in given
+            and name != "app_token"
+        ):
             faults.append(f"{method}: {name} is missing")
     return faults
 
@@ -102,7 +106,9 @@ def _own_faults(block: dict[str, Any]) -> list[str]:
     if kind == "section":
         texts = [block["text"]] if "text" in block else []
         texts += block.get("fields", [])
-        faults = [f"field of {len(f['text'])}" for f in block.get("fields", []) if len(f["text"]) > 2000]
+        faults = [
+            f"field of {len(f['text'])}" for f in block.get("fields", []) if len(f["text"]) > 2000
+        ]
         if "accessory" in block:
             faults += _element_faults(block["accessory"])
         return faults + [fault for text in texts for fault in _text_object(text, 3000)]

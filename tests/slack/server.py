@@ -27,9 +27,11 @@ APP_TOKEN = "xapp-1-canary-app"
 WORKSPACE = "T0000WORK"
 STREAM_LIFE_S = 300.0
 ALL_SCOPES = frozenset(
-    "app_mentions:read assistant:write chat:write commands files:read files:write im:history "
-    "im:write usergroups:read users:read".split()
-)
+    {
+        "app_mentions:read", "assistant:write", "chat:write", "commands", "files:read",
+        "files:write", "im:history", "im:write", "usergroups:read", "users:read",
+    }
+)  # fmt: skip
 
 
 class Refused(Exception):
@@ -139,7 +141,7 @@ class SlackServer:
     # -- what tests do -------------------------------------------------------------------------
 
     def break_next(self, method: str, kind: str, times: int = 1, retry_after: int = 0) -> None:
-        """``before``: status 500; ``after``: taken, then the line drops; ``429``; ``error:code``."""
+        """``before``: a 500; ``after``: taken, then the line drops; ``429``; ``error:code``."""
         self.trouble[method] = Trouble(kind, times, retry_after)
 
     def trigger(self) -> str:
@@ -291,7 +293,7 @@ class SlackServer:
                     self._fault(f"{where}: invalid slack file")
                     raise Refused("invalid_blocks")
 
-    def _chat_postMessage(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _chat_postMessage(self, given: dict[str, Any]) -> dict[str, Any]:
         self._may_write(given["channel"])
         self._check("chat.postMessage", given)
         if given.get("unfurl_links") is not False or given.get("unfurl_media") is not False:
@@ -302,7 +304,7 @@ class SlackServer:
         )
         return {"ts": ts, "channel": given["channel"]}
 
-    def _chat_postEphemeral(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _chat_postEphemeral(self, given: dict[str, Any]) -> dict[str, Any]:
         self._may_write(given["channel"])
         self._check("chat.postEphemeral", given)
         self.ephemeral.append({"by": "api"} | given)
@@ -344,7 +346,7 @@ class SlackServer:
         self._fault(*rules.text_faults("stream", text[:4000]))
         return text
 
-    def _chat_startStream(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _chat_startStream(self, given: dict[str, Any]) -> dict[str, Any]:
         self._may_write(given["channel"])
         if not given.get("thread_ts"):
             self._fault("a stream needs a thread")
@@ -364,24 +366,24 @@ class SlackServer:
             raise Refused("message_not_in_streaming_state")
         return found
 
-    def _chat_appendStream(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _chat_appendStream(self, given: dict[str, Any]) -> dict[str, Any]:
         found = self._stream(given)
         found.text += self._piece(given)
         return {"ts": found.ts}
 
-    def _chat_stopStream(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _chat_stopStream(self, given: dict[str, Any]) -> dict[str, Any]:
         self._stream(given).streaming = False
         return {}
 
     # sessions, views
 
-    def _agents_sessions_setStatus(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _agents_sessions_setStatus(self, given: dict[str, Any]) -> dict[str, Any]:
         if given["status"] not in ("active", "processing", "suspended", "closed"):
             self._fault(f"session status {given['status']}")
         self.sessions[given["channel_id"], given["thread_ts"]].append(given["status"])
         return {"status": given["status"]}
 
-    def _assistant_threads_setSuggestedPrompts(  # noqa: N802
+    def _assistant_threads_setSuggestedPrompts(
         self, given: dict[str, Any]
     ) -> dict[str, Any]:
         if len(given["prompts"]) > 4:
@@ -412,7 +414,7 @@ class SlackServer:
 
     # files
 
-    def _files_getUploadURLExternal(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _files_getUploadURLExternal(self, given: dict[str, Any]) -> dict[str, Any]:
         if len(given["filename"]) > 255 or not given["filename"].isascii():
             self._fault(f"file name {given['filename']!r}")
         if not given.get("alt_txt"):
@@ -427,7 +429,7 @@ class SlackServer:
         self.files[request.match_info["id"]].data = await request.read()
         return web.Response(text="OK")
 
-    def _files_completeUploadExternal(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _files_completeUploadExternal(self, given: dict[str, Any]) -> dict[str, Any]:
         files = [self.files[item["id"]] for item in json.loads(given["files"])]
         for file in files:
             Image.open(io.BytesIO(file.data)).verify()

@@ -20,8 +20,9 @@ from slack_bolt.context.set_suggested_prompts.async_set_suggested_prompts import
 from bot.adapters.slack import events, views
 from bot.adapters.slack.buttons import ACTION, pressed
 from bot.adapters.slack.calls import asked
-from bot.adapters.slack.desk import Desk, elsewhere, image_option
+from bot.adapters.slack.desk import Desk, elsewhere
 from bot.adapters.slack.home import show_home, suggested
+from bot.adapters.slack.manifest import ROOT
 from bot.adapters.slack.menus import describe, report, start_image
 from bot.adapters.slack.render import words_for
 from bot.adapters.slack.views import Ticket
@@ -31,16 +32,12 @@ from storage.schema import Platform
 
 log = logging.getLogger(__name__)
 
-ROOT = "atelier"
-"""The one command that holds all others (`/atelier imagine …`), where a name is taken already."""
 SHORTCUTS: dict[str, Callable[..., Awaitable[None]]] = {
     "describe": describe,
     "start_image": start_image,
     "report": report,
 }
 """Message shortcuts by callback id."""
-EVENTS = ("app_home_opened", "app_mention", "agent_session_stopped", "message.im")
-"""What the manifest subscribes to."""
 _SUBTYPES = (None, "file_share", "thread_broadcast")
 
 
@@ -202,6 +199,3 @@ def _stopped(desk: Desk) -> Callable[..., Awaitable[None]]:
             await desk.sessions.done(scene.channel, scene.thread)
 
     return on_stop
-
-
-__all__ = ["EVENTS", "ROOT", "SHORTCUTS", "image_option", "listen"]
