@@ -383,9 +383,7 @@ class SlackServer:
         self.sessions[given["channel_id"], given["thread_ts"]].append(given["status"])
         return {"status": given["status"]}
 
-    def _assistant_threads_setSuggestedPrompts(
-        self, given: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _assistant_threads_setSuggestedPrompts(self, given: dict[str, Any]) -> dict[str, Any]:
         if len(given["prompts"]) > 4:
             self._fault("at most four prompts")
         self.prompts.append(given)
