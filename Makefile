@@ -7,10 +7,11 @@ READY := $(VENV)/.ready
 PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check
+.PHONY: help setup demo demo-discord test check
 
 help:
 	@echo "make demo    set up, then run the studio and print its address"
+	@echo "make demo-discord    the same with a pretended Discord, without a token"
 	@echo "make test    set up, then run every test"
 	@echo "make check   set up, then format, lint, types, import rules and glossary"
 	@echo "make setup   only set up: $(VENV) with the pinned dependencies"
@@ -47,6 +48,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: setup
 	@exec $(BIN)/atelier up
+
+demo-discord: setup
+	@exec $(BIN)/python -m bot.demo_discord
 
 test: setup
 	@exec $(BIN)/python -m pytest

@@ -81,6 +81,7 @@ async def examine(settings: BotSettings) -> list[Finding]:
         lambda: asyncio.to_thread(_database, settings, instance),
         lambda: _redis(settings, instance),
         lambda: asyncio.to_thread(_tokens, settings),
+        lambda: _discord(settings),
         lambda: _slack(settings),
     ]
     return [finding for check in checks for finding in await check()]
@@ -326,6 +327,22 @@ def _tokens(settings: BotSettings) -> list[Finding]:
     slack = is_set(settings.slack_bot_token)
     words = f"Discord: {'set' if discord else 'none'}; Slack: {'set' if slack else 'none'}"
     return [_ok("tokens", f"{words} (the local page needs none)")]
+
+
+async def _discord(settings: BotSettings) -> list[Finding]:
+    """The token's shape, whether Discord takes it, and the link that adds us to a server."""
+    token = settings.discord_token
+    if token is None or not is_set(token):
+        return []
+    try:
+        from bot.adapters.discord.checks import check
+    except ImportError as error:
+        cure = 'pip install "atelier[discord]"'
+        return [_block("discord", f"{error.name} is not installed", cure)]
+    return [
+        Finding(name="discord", level=Level(found.level), says=found.says, cure=found.cure)
+        for found in await check(token.get_secret_value())
+    ]
 
 
 async def _slack(settings: BotSettings) -> list[Finding]:

@@ -5,12 +5,13 @@ Their libraries are imported only where they are used: the local page needs none
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from bot.core.command import Core
 from bot.core.presenter import Presenter
 from bot.parts import Say
-from bot.settings import BotSettings
+from bot.settings import BotSettings, is_set
 from storage.errors import OperatorError
 from storage.schema import Platform
 
@@ -22,15 +23,32 @@ class PlatformPart(Presenter, Protocol):
         """Connect, serve and reconnect until cancelled; trouble of the platform's ends nothing."""
 
 
+MakePlatforms = Callable[[BotSettings, Core, Say], Mapping[Platform, PlatformPart]]
+
+
 def platform_parts(settings: BotSettings, core: Core, say: Say) -> dict[Platform, PlatformPart]:
     """A part for each platform whose tokens are set.
 
     Raises ``OperatorError`` when its library is not installed.
     """
     parts: dict[Platform, PlatformPart] = {}
+    if is_set(settings.discord_token):
+        parts[Platform.DISCORD] = _discord(settings, core, say)
     if settings.uses_slack:
         parts[Platform.SLACK] = _slack(settings, core, say)
     return parts
+
+
+def _discord(settings: BotSettings, core: Core, say: Say) -> PlatformPart:
+    try:
+        from bot.adapters.discord.part import DiscordPart
+    except ImportError as error:
+        raise OperatorError(
+            f"Discord's token is set, but {error.name} is not installed",
+            'install it with: pip install "atelier[discord]"',
+        ) from error
+    assert settings.discord_token is not None
+    return DiscordPart(core, settings.discord_token, say)
 
 
 def _slack(settings: BotSettings, core: Core, say: Say) -> PlatformPart:

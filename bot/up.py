@@ -36,7 +36,7 @@ from bot.parts import (
     prepare_models,
     worker_env,
 )
-from bot.platforms import platform_parts
+from bot.platforms import MakePlatforms, platform_parts
 from bot.root import build_core, build_services, close_services
 from bot.settings import BotSettings, in_url
 from storage.clock import now_ms
@@ -142,11 +142,19 @@ def names_of(settings: BotSettings) -> frozenset[str]:
     return frozenset({*own, socket.gethostname(), *settings.more_hosts})
 
 
-async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = True) -> None:
+async def up(
+    settings: BotSettings,
+    say: Say,
+    opened: Say,
+    *,
+    worker: bool = True,
+    make_platforms: MakePlatforms = platform_parts,
+) -> None:
     """Run everything until SIGINT or SIGTERM. Raises ``OperatorError``.
 
     ``say`` gets lines for the person; ``opened`` gets the link, once, when the page answers.
-    ``worker=False`` leaves the models to workers elsewhere.
+    ``worker=False`` leaves the models to workers elsewhere. ``make_platforms`` gives the chat
+    platforms beside the page (the demonstration's is a pretended one).
     """
     home = settings.home
     make_home(home)
@@ -164,7 +172,7 @@ async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = Tru
         presenter = WebPresenter()
         token = _token(settings)
         core = build_core(services)
-        platforms = platform_parts(settings, core, say)
+        platforms = make_platforms(settings, core, say)
         app = make_app(core, presenter, token=token, hosts=names_of(settings))
         door = bind(settings)
         stack.callback(door.close)
@@ -217,6 +225,10 @@ async def up(settings: BotSettings, say: Say, opened: Say, *, worker: bool = Tru
         await _end(tasks[:1])
     say("Stopped.")
     if broken:
+        for part in broken:
+            known = None if part.cancelled() else part.exception()
+            if isinstance(known, OperatorError):
+                raise known
         raise OperatorError("a part of the studio failed", "read log/bot.log in the state folder")
 
 

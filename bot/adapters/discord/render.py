@@ -46,7 +46,7 @@ _STYLES = {
     "danger": discord.ButtonStyle.danger,
 }
 _ICONS = {
-    "cancel": "✖️", "reroll": "🎲", "edit": "✏️", "regenerate": "🔄", "delete": "🗑️",
+    "reroll": "🎲", "edit": "✏️", "regenerate": "🔄", "delete": "🗑️",
     "report": "🚩", "show": "👁️", "vary_subtle": "🪄", "vary_strong": "✨", "upscale": "🔍",
     "finish": "🖼️", "favourite": "⭐", "again": "🧪",
 }  # fmt: skip
@@ -143,7 +143,8 @@ def _picture_card(reply: Reply, texts: Texts) -> Page:
     busy = reply.status in (JobStatus.QUEUED, JobStatus.RUNNING)
     if files and not busy:
         box.add_item(_gallery(files))
-    box.add_item(ui.TextDisplay(_heading(reply, texts, pictures=bool(files) and not busy)))
+    for text in _heading(reply, texts, pictures=bool(files) and not busy):
+        box.add_item(ui.TextDisplay(text))
     if files and busy:
         box.add_item(_gallery(files))
     notes = [f"-# {i + 1}: {plain(p.note)}" for i, p in enumerate(reply.pictures) if p.note]
@@ -155,8 +156,11 @@ def _picture_card(reply: Reply, texts: Texts) -> Page:
     return Page(view, files)
 
 
-def _heading(reply: Reply, texts: Texts, *, pictures: bool) -> str:
-    """The status, what was asked, and while it waits or runs how far it is."""
+def _heading(reply: Reply, texts: Texts, *, pictures: bool) -> list[str]:
+    """The status, what was asked, and while it waits or runs how far it is.
+
+    Each is a text of its own: what follows a quotation would be read into it.
+    """
     lines = []
     if not pictures or reply.tone is not Tone.GOOD:
         lines.append(f"### {plain(reply.title)}")
@@ -166,7 +170,7 @@ def _heading(reply: Reply, texts: Texts, *, pictures: bool) -> str:
         lines.append(_progress(reply, texts))
     elif reply.text and not (pictures and reply.tone is Tone.GOOD):
         lines.append(reply.text)
-    return "\n".join(line for line in lines if line)
+    return [line for line in lines if line]
 
 
 def _progress(reply: Reply, texts: Texts) -> str:
@@ -282,10 +286,12 @@ def _add_rows(box: ui.Container[Any] | ui.LayoutView, lines: Sequence[Row]) -> N
 
 def draw(button: Button) -> ui.Button[Any]:
     """One of the core's buttons as Discord draws it."""
+    # What asks first need not shout; what acts at once does.
+    style = "plain" if button.style == "danger" and button.confirm else button.style
     return ui.Button(
-        style=_STYLES[button.style],
+        style=_STYLES[style],
         label=clip(button.label, _LABEL),
-        emoji=_ICONS.get(str(Verb(button.verb))),
+        emoji=None if style == "danger" else _ICONS.get(str(Verb(button.verb))),
         custom_id=button_id(button),
     )
 
@@ -296,7 +302,7 @@ def _value(field: Field) -> str:
 
 
 def _small(field: Field) -> str:
-    return f"{plain(field.label)} {_value(field)}" if field.code else _value(field)
+    return f"{plain(field.label)} {_value(field)}"
 
 
 def plain(text: str) -> str:
