@@ -19,6 +19,7 @@ from bot.adapters.discord.menus import Menus
 from bot.adapters.discord.people import of_interaction
 from bot.adapters.discord.presenter import DiscordPresenter
 from bot.adapters.discord.presses import press
+from bot.adapters.discord.setup import SetupControl, Wizard
 from bot.adapters.discord.talk import Talk
 from bot.core.command import Core
 from bot.core.texts import LOCALES
@@ -62,12 +63,14 @@ class DiscordClient(discord.Client):
         guesses = Guesses(core)
         for info in core.catalog("en"):
             self.tree.add_command(build(info, self._run, guesses))
+        self.wizard = Wizard(self.desk)
+        self.tree.add_command(self.wizard.build())
         for menu in self.menus.build():
             self.tree.add_command(menu)
 
     async def setup_hook(self) -> None:
         """Buttons first, then tell Discord our commands: the same list changes nothing there."""
-        self.add_dynamic_items(PressButton)
+        self.add_dynamic_items(PressButton, SetupControl)
         await self.tree.set_translator(
             Words({locale: self.core.catalog(locale) for locale in LOCALES})
         )

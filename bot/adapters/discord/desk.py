@@ -22,7 +22,9 @@ from bot.adapters.discord.wire import SILENT, laid_out
 from bot.core.command import Core, Handle, Invocation, Press
 from bot.core.reply import Reply, Tone, Visibility
 from bot.core.texts import pick_locale
+from storage.errors import AtelierError
 from storage.posts import PostState
+from storage.rules import rules_of
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +71,9 @@ class Desk:
         reply = await self.core.dispatch(
             Invocation(
                 command=command, values=values, who=scene.who, address=scene.address,
-                locale=spoken(interaction, scene, public), key=f"discord-{interaction.id}",
-                venue=scene.venue, handle=self._handle(interaction, public),
+                locale=await self._spoken(interaction, scene, public),
+                key=f"discord-{interaction.id}", venue=scene.venue,
+                handle=self._handle(interaction, public),
             )
         )  # fmt: skip
         await self.answer(interaction, scene, reply)
@@ -87,7 +90,7 @@ class Desk:
         return await self.core.press(
             Press(
                 verb=verb, target=target, who=scene.who, address=scene.address,
-                locale=spoken(interaction, scene, scene.can_post), values=values or {},
+                locale=await self._spoken(interaction, scene, scene.can_post), values=values or {},
                 key=f"discord-{interaction.id}", venue=scene.venue,
                 handle=self._handle(interaction, scene.can_post),
             )
@@ -157,6 +160,20 @@ class Desk:
             and known.visibility is Visibility.PUBLIC
             and values.get("private") is not True
         )
+
+    async def _spoken(
+        self, interaction: discord.Interaction[Any], scene: Scene, public: bool
+    ) -> str:
+        """The language of a reply: a public card is in the one its workspace has chosen."""
+        if public and scene.venue.installed:
+            try:
+                actor = await self.core.services.actor(scene.who)
+            except AtelierError:
+                log.warning("the workspace's language could not be read")
+            else:
+                if chosen := rules_of(actor.workspace.settings).locale:
+                    return chosen
+        return spoken(interaction, scene, public)
 
     def _handle(self, interaction: discord.Interaction[Any], public: bool) -> Handle:
         return Handle(
