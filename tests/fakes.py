@@ -67,6 +67,23 @@ class FakeAdapter:
             platform=Platform.FAKE, workspace=self.workspace, channel=self.channel, thread=thread
         )
 
+    def invocation(
+        self,
+        command: str,
+        name: str = "ann",
+        *,
+        role: str = "member",
+        key: str | None = None,
+        thread: str | None = None,
+        **values: Any,
+    ) -> Invocation:
+        """What a member's use of a command is to the core."""
+        return Invocation(
+            command=command, values=values, who=self.who(name, role),
+            address=self.address(thread), locale=self.locale, key=key or new_id(),
+            venue=self.venue, handle=self.handle,
+        )  # fmt: skip
+
     async def say(
         self,
         command: str,
@@ -80,12 +97,8 @@ class FakeAdapter:
         """A member uses a command."""
         assert self.core is not None
         reply = await self.core.dispatch(
-            Invocation(
-                command=command, values=values, who=self.who(name, role),
-                address=self.address(thread), locale=self.locale, key=key or new_id(),
-                venue=self.venue, handle=self.handle,
-            )
-        )  # fmt: skip
+            self.invocation(command, name, role=role, key=key, thread=thread, **values)
+        )
         self.replies.append(reply)
         return reply
 

@@ -22,6 +22,7 @@ from storage.database import Database
 from storage.errors import OperatorError
 from storage.migrate import migrate
 from storage.queue import QUEUE, Wire, dump_json, load_json, redis_settings
+from storage.redact import Redacting
 from storage.registry import Registry, load_registry
 from storage.schema import JobKind
 from worker.engine.engine import Engine
@@ -192,9 +193,9 @@ def main() -> int:
     if not (settings.image_model or settings.chat_model):
         # The starters need no hub; asking it anyway would only cost time and privacy.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    printing = logging.StreamHandler()
+    printing.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[printing])
     for chatty in ("alembic", "arq.worker"):
         # A line for every sweep would bury what matters.
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -30,6 +30,7 @@ from bot.settings import BotSettings, load_settings
 from storage.clock import now_ms
 from storage.errors import OperatorError
 from storage.queue import QUEUE
+from storage.redact import Redacting
 from storage.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def logging_to(home: Path, level: str, name: str) -> Iterator[None]:
     handler = RotatingFileHandler(
         home / "log" / name, maxBytes=5_000_000, backupCount=3, encoding="utf-8"
     )
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     before = root.level
     root.addHandler(handler)

@@ -30,6 +30,9 @@ HOSTS: Mapping[Platform, frozenset[str]] = {
 PATIENCE_S = 10.0
 """Longest a whole download may take."""
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""IPv6 addresses that stand for IPv4 ones, private ones too."""
+
 Resolve = Callable[[str], Awaitable[list[str]]]
 """The addresses of a host name."""
 Fetch = Callable[[str, Platform, Mapping[str, str]], Awaitable[bytes]]
@@ -53,7 +56,7 @@ def is_public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
         if inner is not None:
             return False
-        if ip in ipaddress.ip_network("64:ff9b::/96"):
+        if ip.is_site_local or ip in _NAT64:
             return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
