@@ -199,7 +199,7 @@ def _port(settings: BotSettings, instance: Instance | None) -> list[Finding]:
 
 def _models(settings: BotSettings) -> list[Finding]:
     try:
-        registry = load_registry(settings.image_model, settings.chat_model)
+        registry = load_registry(settings.image_model, settings.chat_model, settings.registry_file)
     except OperatorError as error:
         return [_block("models", error.problem, error.cure)]
     found = []

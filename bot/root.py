@@ -21,7 +21,7 @@ from storage.vault import Vault
 
 async def build_services(settings: BotSettings, redis_url: str) -> Services:
     """Everything a handler may use. Raises ``OperatorError`` for what is missing."""
-    registry = load_registry(settings.image_model, settings.chat_model)
+    registry = load_registry(settings.image_model, settings.chat_model, settings.registry_file)
     gate = prompt_pipeline()
     await gate.load()
     vault = await asyncio.to_thread(Vault.open, settings.home)

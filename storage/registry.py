@@ -1,4 +1,8 @@
-"""The one list of models: what each is, where it comes from, what it needs, how it is priced."""
+"""The one list of models: what each is, where it comes from, what it needs, how it is priced.
+
+``models.toml`` beside this file is ours. Whoever runs a studio adds models, styles and adapters in
+a file of the same form, ``registry.toml`` in the state folder: what it names replaces ours.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from storage.errors import NotFound, OperatorError
-from storage.schema import Frozen, JobKind
+from storage.schema import ControlKind, Frozen, JobKind
 
 _FILE = Path(__file__).with_name("models.toml")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -39,6 +43,11 @@ class ModelCard(Frozen):
     memory_bytes: int = Field(ge=0)
     factor: int = Field(default=1, ge=1)
     """Price factor: credits are multiplied by it."""
+    purpose: Literal["draw", "enlarge"] = "draw"
+    """``enlarge``: an upscaler. ``width`` x ``height`` pixels of its result cost one credit and
+    take ``step_ms``; ``max_side`` is the longest side of a result."""
+    sha256: str = ""
+    """Of the one file of an upscaler that is not a starter; checked before it is read."""
 
     width: int = 128
     height: int = 128
@@ -47,6 +56,16 @@ class ModelCard(Frozen):
     max_steps: int = 100
     guidance: float = 4.0
     scheduler: str = "ddim"
+    schedulers: tuple[str, ...] = (
+        "ddim",
+        "euler",
+        "euler_a",
+        "dpmpp_2m",
+        "dpmpp_2m_karras",
+        "lcm",
+        "unipc",
+    )
+    """Samplers a member may choose; those the model's family can use."""
     step_ms: int = 60
 
     context_tokens: int = 2048
@@ -57,6 +76,34 @@ class ModelCard(Frozen):
     token_ms: int = 80
 
 
+class AdapterCard(Frozen):
+    """Something small that changes what a picture model does, by name.
+
+    Files are safetensors in ``adapters/`` of the models folder, named by ``file`` (a file, or the
+    folder of a ControlNet or image encoder); ``sha256`` is that of the file, or of a folder's
+    largest safetensors, and is checked before anything is read.
+    """
+
+    name: str = Field(pattern=r"^[\w.-]{1,64}$")
+    title: str = ""
+    kind: Literal["lora", "embedding", "control", "reference"]
+    file: str = Field(pattern=r"^[\w][\w./-]*$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    models: tuple[str, ...] = ()
+    """Models it fits; empty means all."""
+    licence: str = "unknown"
+    weight: float = Field(default=1.0, ge=-2.0, le=2.0)
+    """A LoRA's weight where none is given."""
+    token: str = ""
+    """The word a textual inversion answers to."""
+    control: ControlKind | None = None
+    """What a ControlNet reads."""
+
+    def fits(self, model: str) -> bool:
+        """Whether it is meant for a model."""
+        return not self.models or model in self.models
+
+
 class Style(Frozen):
     """A named template around a prompt; ``{prompt}`` marks the place."""
 
@@ -65,6 +112,8 @@ class Style(Frozen):
     negative: str = ""
     models: tuple[str, ...] = ()
     """Models it is meant for; empty means all."""
+    not_models: tuple[str, ...] = ()
+    """Models it means nothing to."""
 
     def apply(self, prompt: str) -> str:
         """The prompt as the model reads it."""
@@ -75,10 +124,19 @@ class Registry:
     """Models and styles by name, with the configured defaults."""
 
     def __init__(
-        self, cards: dict[str, ModelCard], styles: dict[str, Style], image: str, chat: str
+        self,
+        cards: dict[str, ModelCard],
+        styles: dict[str, Style],
+        image: str,
+        chat: str,
+        adapters: dict[str, AdapterCard] | None = None,
+        upscaler: str = "",
     ) -> None:
         self.cards = cards
         self.styles = styles
+        self.adapters = adapters or {}
+        self.upscaler = upscaler
+        """The card that enlarges when nobody names one; empty when there is none."""
         self.image_default = self.find(image, JobKind.IMAGE).name
         self.chat_default = self.find(chat, JobKind.CHAT).name
 
@@ -102,9 +160,35 @@ class Registry:
             raise NotFound("style_unknown", style=name[:80], known=known)
         return style
 
+    def adapter(self, name: str, kind: str, model: str) -> AdapterCard:
+        """The adapter of that kind for a model. Raises ``NotFound('adapter_unknown')``."""
+        card = self.adapters.get(name)
+        if card is None or card.kind != kind or not card.fits(model):
+            known = ", ".join(a.name for a in self.adapters_for(model, kind))
+            raise NotFound("adapter_unknown", adapter=name[:80], known=known or "—")
+        return card
+
+    def adapters_for(self, model: str, kind: str) -> list[AdapterCard]:
+        """The adapters of a kind that fit a model, in the file's order."""
+        return [a for a in self.adapters.values() if a.kind == kind and a.fits(model)]
+
+    def control_for(self, model: str, kind: ControlKind) -> AdapterCard | None:
+        """The ControlNet that reads this kind of picture for a model, if there is one."""
+        found = (a for a in self.adapters_for(model, "control") if a.control is kind)
+        return next(found, None)
+
+    def draws(self, name: str) -> bool:
+        """Whether a card is a picture model (and not an upscaler or for chat)."""
+        card = self.cards.get(name)
+        return card is not None and card.kind is JobKind.IMAGE and card.purpose == "draw"
+
     def styles_for(self, model: str) -> list[Style]:
         """The styles meant for a model, in the file's order."""
-        return [s for s in self.styles.values() if not s.models or model in s.models]
+        return [
+            s
+            for s in self.styles.values()
+            if (not s.models or model in s.models) and model not in s.not_models
+        ]
 
 
 def _hub_card(name: str) -> ModelCard:
@@ -128,20 +212,48 @@ def _read() -> dict[str, Any]:
         return tomllib.load(file)
 
 
-def load_registry(image_model: str = "", chat_model: str = "") -> Registry:
+def _more(path: Path | None) -> dict[str, Any]:
+    """The operator's own lists; empty when there is no such file. Raises ``OperatorError``."""
+    if path is None or not path.is_file():
+        return {}
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise OperatorError(f"{path} cannot be read ({error})", "correct the file") from error
+
+
+def load_registry(
+    image_model: str = "", chat_model: str = "", more: Path | None = None
+) -> Registry:
     """The registry with the configured default models (empty: the starters).
 
-    Raises ``OperatorError`` for a model that is neither listed nor pinned to a revision.
+    ``more`` is the operator's file; what it lists replaces ours of the same name. Raises
+    ``OperatorError`` for a file that makes no sense and for a model that is neither listed nor
+    pinned to a revision.
     """
-    data = _read()
-    cards = {c["name"]: ModelCard.model_validate(c) for c in data["model"]}
-    styles = {s["name"]: Style.model_validate(s) for s in data["style"]}
-    image = image_model or data["default"]["image"]
-    chat = chat_model or data["default"]["chat"]
+    data, own = _read(), _more(more)
+    defaults = {**data["default"], **own.get("default", {})}
+    try:
+        cards = {
+            c["name"]: ModelCard.model_validate(c) for c in (*data["model"], *own.get("model", ()))
+        }
+        styles = {
+            s["name"]: Style.model_validate(s) for s in (*data["style"], *own.get("style", ()))
+        }
+        adapters = {a["name"]: AdapterCard.model_validate(a) for a in own.get("adapter", ())}
+    except (ValidationError, KeyError) as error:
+        first = str(error).splitlines()
+        raise OperatorError(
+            f"{more} lists something unusable ({' '.join(first[:3])[:200]})",
+            "compare it with storage/models.toml",
+        ) from error
+    image = image_model or defaults["image"]
+    chat = chat_model or defaults["chat"]
     by_repo = {card.repo: card.name for card in cards.values() if card.source == "hub"}
     image, chat = by_repo.get(image, image), by_repo.get(chat, chat)
     if image not in cards:
         cards[image] = _hub_card(image)
     if chat not in cards:
         raise OperatorError(f"chat model {chat!r} is not in models.toml", "add it there")
-    return Registry(cards, styles, image, chat)
+    return Registry(cards, styles, image, chat, adapters, defaults.get("upscaler", ""))

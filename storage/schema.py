@@ -260,6 +260,8 @@ class Source(Frozen):
     height: int = Field(ge=1)
     generation_id: str | None = None
     """The generation it is, when we made it."""
+    alpha: bool = False
+    """Some of it is transparent: what *inpaint* draws when there is no mask."""
 
 
 class Adapter(Frozen):
@@ -300,6 +302,10 @@ class ImageSpec(Frozen):
     prompt: str
     negative: str = ""
     style: str = ""
+    template: str = ""
+    """A workspace's own style as it read when it was asked for, with ``{prompt}`` in it; empty:
+    the registry's style of that name."""
+    template_negative: str = ""
     width: int = Field(ge=64, le=2048, multiple_of=8)
     height: int = Field(ge=64, le=2048, multiple_of=8)
     steps: int = Field(ge=1, le=150)

@@ -30,6 +30,11 @@ class StorageSettings(BaseSettings):
         return self.database_url or f"sqlite:///{self.home.resolve() / 'atelier.db'}"
 
     @property
+    def registry_file(self) -> Path:
+        """Where the operator's own models, styles and adapters are listed; it may not exist."""
+        return self.home / "registry.toml"
+
+    @property
     def blobs_dir(self) -> Path:
         """Where generated files live."""
         return self.home / "blobs"

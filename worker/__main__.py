@@ -65,7 +65,7 @@ async def serve(
     database = Database(settings.database)
     await asyncio.to_thread(migrate, database)
     wire = await Wire.connect(settings.redis_url)
-    registry = load_registry(settings.image_model, settings.chat_model)
+    registry = load_registry(settings.image_model, settings.chat_model, settings.registry_file)
     engine = make_engine(settings, registry)
     gate = make_gate()
     identity = await asyncio.to_thread(ensure_identity, settings.home)
@@ -166,7 +166,7 @@ def prepare(settings: WorkerSettings) -> int:
     from worker.starter.chat import ensure_chat_model
     from worker.starter.picture import ensure_picture_model
 
-    registry = load_registry(settings.image_model, settings.chat_model)
+    registry = load_registry(settings.image_model, settings.chat_model, settings.registry_file)
     for kind, ensure in (
         (JobKind.IMAGE, ensure_picture_model),
         (JobKind.CHAT, ensure_chat_model),

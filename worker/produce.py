@@ -250,7 +250,7 @@ class PictureRun:
         return Ending(
             status=JobStatus.SUCCEEDED,
             made=tuple(sorted(self._made, key=lambda made: made.index)),
-            cost=min(prices.picture_price(self._spec, card) * len(kept), self._claim.reserved),
+            cost=min(prices.pictures_price(self._spec, card, len(kept)), self._claim.reserved),
             verdict=verdict,
             engine_ms=self._run.busy_ms,
         )

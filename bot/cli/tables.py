@@ -128,7 +128,7 @@ def _console() -> Console:
 def run_models(*, json: bool) -> int:
     """Every model of the registry."""
     settings = load_settings()
-    registry = load_registry(settings.image_model, settings.chat_model)
+    registry = load_registry(settings.image_model, settings.chat_model, settings.registry_file)
     defaults = (registry.image_default, registry.chat_default)
     rows = [
         {

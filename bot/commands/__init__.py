@@ -6,10 +6,20 @@ from typing import Any
 
 from bot.commands.account import CANCEL, CREDITS, HELP, HISTORY, JOB, QUEUE
 from bot.commands.chat import ASK
-from bot.commands.imagine import IMAGINE
+from bot.commands.imagine import IMAGINE, UPSCALE
 from bot.commands.presses import PRESSES
 from bot.core.command import Command
 
-COMMANDS: tuple[Command[Any], ...] = (IMAGINE, ASK, CREDITS, QUEUE, HISTORY, JOB, CANCEL, HELP)
+COMMANDS: tuple[Command[Any], ...] = (
+    IMAGINE,
+    UPSCALE,
+    ASK,
+    CREDITS,
+    QUEUE,
+    HISTORY,
+    JOB,
+    CANCEL,
+    HELP,
+)
 
 __all__ = ["COMMANDS", "PRESSES"]

@@ -1,114 +1,322 @@
-"""`/imagine`: a prompt becomes a picture job."""
+"""`/imagine` and `/upscale`: words and pictures become a picture job."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 from pydantic import Field
 
+from bot.core.attachment import Upload
 from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, submit_job
-from bot.core.inputs import Input, Phrase, Prompt, sizes_for
+from bot.core.inputs import Input, Phrase, Prompt
 from bot.core.reply import Reply, Visibility
+from bot.core.sizes import draft_size, parse_margins, parse_size, size_like
+from bot.core.styles import dressed
+from bot.core.derive import enlarge
 from moderation.pipeline import Surface
+from storage import prompts
 from storage.errors import BadInput, NotFound
-from storage.registry import ModelCard, Registry
-from storage.schema import MAX_SEED, ImageSpec, JobKind
+from storage.registry import ModelCard, Registry, Style
+from storage.schema import (
+    MAX_SEED,
+    Adapter,
+    Control,
+    ControlKind,
+    ImageSpec,
+    JobKind,
+    Mode,
+    Source,
+    Verdict,
+)
 
-SHORTEST_SIDE = 64
-_SIZE = re.compile(r"^(\d{1,5})\s*[x×*X]\s*(\d{1,5})$")
+DRAFTS = 4
+"""Pictures of a draft grid."""
+STRENGTH = 0.6
+"""How far a start picture may change when nobody says."""
+PICTURES = ("image", "mask", "control_image", "reference")
+_LORA = re.compile(r"([^\s,:]{1,64})(?::([+-]?\d?(?:\.\d{1,3})?))?")
+
+
+def option(kind: str, **more: Any) -> Any:
+    """What front ends need to know of an option beside its type."""
+    return {"kind": kind, **more}
 
 
 class ImagineInput(Input):
     """What a member may ask of a picture; what is left out comes from the model's card."""
 
-    prompt: Prompt = Field(json_schema_extra={"kind": "long"})
-    negative: Phrase = Field(default="", json_schema_extra={"kind": "long"})
-    style: Phrase = Field(default="", json_schema_extra={"kind": "choice", "choices": "styles"})
-    size: Phrase = Field(default="", json_schema_extra={"kind": "choice", "choices": "sizes"})
+    prompt: Prompt = Field(json_schema_extra=option("long"))
+    negative: Phrase = Field(default="", json_schema_extra=option("long"))
+    style: Phrase = Field(default="", json_schema_extra=option("choice", choices="styles"))
+    size: Phrase = Field(default="", json_schema_extra=option("choice", choices="sizes"))
+    image: Upload = Field(default=None, json_schema_extra=option("image"))
+    strength: float | None = Field(
+        default=None, ge=0.05, le=1, allow_inf_nan=False,
+        json_schema_extra=option("number", step=0.05),
+    )  # fmt: skip
+    mask: Upload = Field(default=None, json_schema_extra=option("image"))
+    outpaint: Phrase = Field(default="", json_schema_extra=option("text"))
+    upscale: Annotated[int, Ge(2), Le(4)] | None = Field(
+        default=None, ge=2, le=4, json_schema_extra=option("integer")
+    )
+    control: Phrase = Field(default="", json_schema_extra=option("choice", choices="controls"))
+    control_image: Upload = Field(default=None, json_schema_extra=option("image", needs="controls"))
+    reference: Upload = Field(default=None, json_schema_extra=option("image", needs="references"))
+    lora: Phrase = Field(default="", json_schema_extra=option("choice", choices="loras"))
+    draft: bool = Field(default=False, json_schema_extra=option("flag"))
+    count: int = Field(default=1, ge=1, le=4, json_schema_extra=option("integer"))
     steps: Annotated[int, Ge(1)] | None = Field(
-        default=None, ge=1, json_schema_extra={"kind": "integer", "default_from": "card"}
+        default=None, ge=1, json_schema_extra=option("integer", default_from="card")
     )
     guidance: float | None = Field(
         default=None, ge=0, le=30, allow_inf_nan=False,
-        json_schema_extra={"kind": "number", "step": 0.5, "default_from": "card"},
+        json_schema_extra=option("number", step=0.5, default_from="card"),
     )  # fmt: skip
     seed: Annotated[int, Ge(0), Le(MAX_SEED)] | None = Field(
-        default=None, ge=0, le=MAX_SEED, json_schema_extra={"kind": "integer"}
+        default=None, ge=0, le=MAX_SEED, json_schema_extra=option("integer")
     )
-    count: int = Field(default=1, ge=1, le=4, json_schema_extra={"kind": "integer"})
-    model: Phrase = Field(default="", json_schema_extra={"kind": "choice", "choices": "models"})
+    scheduler: Phrase = Field(
+        default="", json_schema_extra=option("choice", choices="schedulers", default_from="card")
+    )
+    enhance: bool = Field(default=False, json_schema_extra=option("flag"))
+    model: Phrase = Field(default="", json_schema_extra=option("choice", choices="models"))
 
 
-def parse_size(size: str, card: ModelCard) -> tuple[int, int]:
-    """Width and height in pixels of ``128x96`` or an aspect word.
+class UpscaleInput(Input):
+    """A picture to make larger."""
 
-    Raises ``BadInput``: ``size_invalid``, ``size_not_multiple`` or ``size_range``.
-    """
-    if not size:
-        return card.width, card.height
-    square, portrait, landscape = sizes_for(card.width)
-    words = {"square": square, "portrait": portrait, "landscape": landscape}
-    match = _SIZE.fullmatch(words.get(size.lower(), size).strip())
-    if match is None:
-        raise BadInput("size_invalid", example=square)
-    width, height = int(match[1]), int(match[2])
-    if not all(SHORTEST_SIDE <= side <= card.max_side for side in (width, height)):
-        raise BadInput("size_range", minimum=SHORTEST_SIDE, maximum=card.max_side)
-    if width % 8 or height % 8:
-        near = f"{round(width / 8) * 8}x{round(height / 8) * 8}"
-        raise BadInput("size_not_multiple", near=near)
-    return width, height
+    image: Upload = Field(default=None, json_schema_extra=option("image"))
+    scale: int = Field(default=2, ge=2, le=4, json_schema_extra=option("integer"))
 
 
-def resolve(values: ImagineInput, registry: Registry) -> ImageSpec:
+def resolve(
+    values: ImagineInput,
+    registry: Registry,
+    settings: Mapping[str, Any] | None = None,
+    pictures: Mapping[str, Source] | None = None,
+) -> ImageSpec:
     """The complete spec: every default filled in, a random seed chosen when none was given.
 
-    Raises ``NotFound`` for an unknown model or style and ``BadInput`` for sizes and steps.
+    ``settings`` are the workspace's, ``pictures`` the stored attachments by option name. Raises
+    ``NotFound`` for an unknown model, style or LoRA and ``BadInput`` for everything else.
     """
-    card = registry.find(values.model or registry.default(JobKind.IMAGE).name, JobKind.IMAGE)
-    if card.source == "hub" and card.name != registry.image_default:
-        # Listed, but not what this studio runs: loading it would keep everybody waiting.
-        raise NotFound("model_unknown", model=card.name, known=registry.image_default)
-    if values.style:
-        registry.style(values.style)
-    width, height = parse_size(values.size, card)
+    given = dict(pictures or {})
+    if values.upscale is not None:
+        return _enlarging(values, registry, given)
+    card = _drawing(values.model, registry)
     steps = values.steps if values.steps is not None else card.steps
     if steps > card.max_steps:
         raise BadInput("steps_range", maximum=card.max_steps)
+    if values.scheduler and values.scheduler not in card.schedulers:
+        known = ", ".join(card.schedulers)
+        raise BadInput("scheduler_unfit", scheduler=values.scheduler[:40], known=known)
+    mode = _mode(values, given, card)
+    if values.draft:
+        mode["width"], mode["height"] = draft_size(mode["width"], mode["height"], card)
     return ImageSpec(
         model=card.name,
         prompt=values.prompt,
         negative=values.negative,
-        style=values.style,
-        width=width,
-        height=height,
         steps=steps,
         guidance=values.guidance if values.guidance is not None else card.guidance,
-        scheduler=card.scheduler,
+        scheduler=values.scheduler or card.scheduler,
         # Short enough to read aloud; any 63-bit seed may be typed.
         seed=values.seed if values.seed is not None else secrets.randbelow(2**32),
-        count=values.count,
+        count=DRAFTS if values.draft and "count" not in values.model_fields_set else values.count,
+        draft=values.draft,
+        enhance=values.enhance,
+        adapters=loras_of(values.lora, values.prompt, card, registry),
+        **dressed(values.style, registry, settings or {}),
+        **mode,
     )
 
 
-async def imagine(context: Context, values: ImagineInput) -> Reply:
-    """Check the words, price the work, queue the job, show its card."""
-    spec = resolve(values, context.services.registry)
-    verdict = await judge_texts(
-        context, {Surface.PROMPT: spec.prompt, Surface.NEGATIVE: spec.negative}
+def _drawing(name: str, registry: Registry) -> ModelCard:
+    card = registry.find(name or registry.default(JobKind.IMAGE).name, JobKind.IMAGE)
+    foreign = card.source == "hub" and card.name != registry.image_default
+    if foreign or card.purpose != "draw":
+        # Listed, but not what this studio runs: loading it would keep everybody waiting.
+        raise NotFound("model_unknown", model=card.name, known=registry.image_default)
+    return card
+
+
+def _enlarging(values: ImagineInput, registry: Registry, given: Mapping[str, Source]) -> ImageSpec:
+    """``upscale`` makes a given picture larger and draws nothing."""
+    if "image" not in given:
+        raise BadInput("upscale_needs_image")
+    drawn = {"strength", "mask", "outpaint", "control", "control_image", "reference", "draft"}
+    if mixed := sorted(drawn & values.model_fields_set):
+        raise BadInput("modes_mixed", one="upscale", other=mixed[0])
+    return enlarge(given["image"], registry, values.upscale or 2, values.prompt)
+
+
+def _mode(values: ImagineInput, given: dict[str, Source], card: ModelCard) -> dict[str, Any]:
+    """What the pictures make of the job: mode, size, and each picture in its place."""
+    control = _control(values, given)
+    start, mask = given.get("image"), given.get("mask")
+    found: dict[str, Any] = {"control": control, "reference": given.get("reference")}
+    if start is None:
+        for name in ("mask", "strength", "outpaint"):
+            if name in given or getattr(values, name) not in (None, ""):
+                raise BadInput("needs_image", option=name)
+        like = control.source if control is not None and not values.size else None
+        size = parse_size(values.size, card) if like is None else size_like(like, card)
+        return found | {"width": size[0], "height": size[1]}
+    strength = values.strength
+    if values.outpaint:
+        if mask is not None:
+            raise BadInput("modes_mixed", one="outpaint", other="mask")
+        width, height, margins = parse_margins(values.outpaint, start, card)
+        return found | {
+            "mode": Mode.OUTPAINT, "start": start, "margins": margins,
+            "width": width, "height": height, "strength": 1.0 if strength is None else strength,
+        }  # fmt: skip
+    width, height = parse_size(values.size, card) if values.size else size_like(start, card)
+    found |= {"start": start, "width": width, "height": height}
+    if mask is not None:
+        if abs(mask.width / mask.height - start.width / start.height) > 0.02:
+            raise BadInput("mask_shape")
+        found["mask"] = mask
+    if mask is not None or start.alpha:
+        # Without a mask, what the picture leaves transparent is what is drawn.
+        return found | {"mode": Mode.INPAINT, "strength": 1.0 if strength is None else strength}
+    return found | {"mode": Mode.IMAGE, "strength": STRENGTH if strength is None else strength}
+
+
+def _control(values: ImagineInput, given: dict[str, Source]) -> Control | None:
+    """The control picture: its own option, else the start picture, which then is none."""
+    if not values.control:
+        if "control_image" in given:
+            raise BadInput("control_kind", known=", ".join(ControlKind))
+        return None
+    try:
+        kind = ControlKind(values.control.lower())
+    except ValueError as error:
+        raise BadInput("control_kind", known=", ".join(ControlKind)) from error
+    source = given.get("control_image") or given.pop("image", None)
+    if source is None:
+        raise BadInput("needs_image", option="control")
+    return Control(kind=kind, source=source)
+
+
+def loras_of(chosen: str, prompt: str, card: ModelCard, registry: Registry) -> tuple[Adapter, ...]:
+    """The LoRAs of the option (``ink:0.8, snow``) and of the prompt (``<lora:ink:0.8>``).
+
+    Raises ``NotFound('adapter_unknown')`` and ``BadInput``: ``lora_invalid``, ``loras_many``,
+    ``weight_range``.
+    """
+    wanted = []
+    for piece in filter(None, re.split(r"[,\s]+", chosen)):
+        match = _LORA.fullmatch(piece)
+        if match is None:
+            raise BadInput("lora_invalid")
+        try:
+            wanted.append(prompts.Named(match[1], float(match[2]) if match[2] else None))
+        except ValueError as error:
+            raise BadInput("lora_invalid") from error
+
+    def known(named: prompts.Named) -> Adapter:
+        found = registry.adapter(named.name, "lora", card.name)
+        weight = found.weight if named.weight is None else named.weight
+        if abs(weight) > prompts.WEIGHT_MAX:
+            raise BadInput("weight_range", maximum=f"{prompts.WEIGHT_MAX:g}")
+        return Adapter(name=found.name, weight=weight)
+
+    options = tuple(known(named) for named in wanted)
+    both = prompts.merge(options, tuple(known(n) for n in prompts.parse(prompt).loras))
+    if len(both) > prompts.ADAPTERS_MAX:
+        raise BadInput("loras_many", maximum=prompts.ADAPTERS_MAX)
+    return both
+
+
+def check_words(spec: ImageSpec) -> None:
+    """Whether both prompts can be read. Raises ``BadInput`` as ``storage.prompts.parse``."""
+    prompts.parse(spec.prompt)
+    prompts.parse(spec.negative)
+
+
+def check_fit(spec: ImageSpec, registry: Registry) -> None:
+    """Whether the model has what the spec asks for. Raises ``BadInput``."""
+    if spec.control is not None and registry.control_for(spec.model, spec.control.kind) is None:
+        raise BadInput("control_absent", control=spec.control.kind)
+    if spec.reference is not None and not registry.adapters_for(spec.model, "reference"):
+        raise BadInput("reference_absent")
+
+
+async def judge_spec(context: Context, spec: ImageSpec) -> Verdict:
+    """Judge a spec's words as typed and as the model reads them: brackets hide nothing.
+
+    Raises ``Refused``.
+    """
+    prompt, negative = prompts.parse(spec.prompt).text, prompts.parse(spec.negative).text
+    if spec.template:
+        own = Style(name=spec.style, template=spec.template, negative=spec.template_negative)
+        prompt = own.apply(prompt)
+        negative = ", ".join(text for text in (negative, own.negative) if text)
+
+    def both(typed: str, read: str) -> str:
+        return typed if typed == read else f"{typed}\n{read}"
+
+    return await judge_texts(
+        context,
+        {
+            Surface.PROMPT: both(spec.prompt, prompt),
+            Surface.NEGATIVE: both(spec.negative, negative),
+        },
     )
-    job_id = await submit_job(context, spec, verdict=verdict)
+
+
+async def submit_picture(
+    context: Context, spec: ImageSpec, *, parent_id: str | None = None
+) -> Reply:
+    """Check a spec's words, price and queue it, show its card. Raises ``MemberError``."""
+    check_words(spec)
+    check_fit(spec, context.services.registry)
+    verdict = await judge_spec(context, spec)
+    job_id = await submit_job(context, spec, verdict=verdict, parent_id=parent_id)
     return await job_reply(
         context.services, job_id, context.texts.locale, workspace_id=context.actor.workspace.id
     )
 
 
+async def imagine(context: Context, values: ImagineInput) -> Reply:
+    """Take the pictures in, check the words, price the work, queue the job, show its card."""
+    check_words(_words_of(values))
+    pictures = {}
+    for name in PICTURES:
+        attached = getattr(values, name)
+        if attached is not None:
+            pictures[name] = await context.services.uploads.take(context, attached)
+    settings = context.actor.workspace.settings
+    spec = resolve(values, context.services.registry, settings, pictures)
+    return await submit_picture(context, spec)
+
+
+def _words_of(values: ImagineInput) -> ImageSpec:
+    """Only the words, to be read before any picture is fetched for nothing."""
+    return ImageSpec(
+        model="", prompt=values.prompt, negative=values.negative, width=64, height=64, steps=1,
+        guidance=0, scheduler="", seed=0,
+    )  # fmt: skip
+
+
+async def upscale(context: Context, values: UpscaleInput) -> Reply:
+    """Take a picture in and queue it for the upscaler."""
+    if values.image is None:
+        raise BadInput("upscale_needs_image")
+    start = await context.services.uploads.take(context, values.image)
+    return await submit_picture(context, enlarge(start, context.services.registry, values.scale))
+
+
 IMAGINE = Command(
-    name="imagine", input=ImagineInput, handler=imagine, group="make",
-    visibility=Visibility.PUBLIC,
-)  # fmt: skip
+    name="imagine", input=ImagineInput, handler=imagine, visibility=Visibility.PUBLIC, group="make"
+)
+UPSCALE = Command(
+    name="upscale", input=UpscaleInput, handler=upscale, visibility=Visibility.PUBLIC, group="make"
+)

@@ -12,13 +12,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bot.commands.imagine import ImagineInput, parse_size
+from bot.commands.imagine import ImagineInput, loras_of, submit_picture
 from bot.core import derive
 from bot.core.cards import job_reply
 from bot.core.command import Context
 from bot.core.guards import judge_texts, own_job, submit_job
-from bot.core.inputs import explain, sizes_for
+from bot.core.inputs import explain
 from bot.core.reply import Form, FormField, Reply, Verb, Visibility
+from bot.core.sizes import parse_size, sizes_of
+from bot.core.styles import dressed, styles_in
 from moderation.pipeline import Surface
 from storage import cases
 from storage.errors import BadInput
@@ -37,10 +39,9 @@ from storage.schema import (
 
 async def _queued(context: Context, spec: ImageSpec | ChatSpec, parent_id: str) -> Reply:
     """Judge the words again and queue the new job; its card."""
-    words = {Surface.PROMPT: spec.prompt}
     if isinstance(spec, ImageSpec):
-        words[Surface.NEGATIVE] = spec.negative
-    verdict = await judge_texts(context, words)
+        return await submit_picture(context, spec, parent_id=parent_id)
+    verdict = await judge_texts(context, {Surface.PROMPT: spec.prompt})
     job_id = await submit_job(context, spec, verdict=verdict, parent_id=parent_id)
     return await job_reply(
         context.services, job_id, context.texts.locale, workspace_id=context.actor.workspace.id
@@ -78,7 +79,11 @@ async def vary_subtle(context: Context, target: str) -> Reply:
     """The picture again, a little different."""
     seed = secrets.randbelow(2**32)
     return await _from_picture(
-        context, target, lambda s, made: derive.varied(s, made, strength=derive.SUBTLE, seed=seed)
+        context,
+        target,
+        lambda s, made: derive.varied(
+            s, made, context.services.registry, strength=derive.SUBTLE, seed=seed
+        ),
     )
 
 
@@ -86,23 +91,24 @@ async def vary_strong(context: Context, target: str) -> Reply:
     """The idea again, quite different."""
     seed = secrets.randbelow(2**32)
     return await _from_picture(
-        context, target, lambda s, made: derive.varied(s, made, strength=derive.STRONG, seed=seed)
+        context,
+        target,
+        lambda s, made: derive.varied(
+            s, made, context.services.registry, strength=derive.STRONG, seed=seed
+        ),
     )
 
 
 async def upscale(context: Context, target: str) -> Reply:
     """The picture, larger."""
-    return await _from_picture(context, target, derive.upscaled)
+    registry = context.services.registry
+    return await _from_picture(context, target, lambda s, made: derive.upscaled(s, made, registry))
 
 
 async def finish(context: Context, target: str) -> Reply:
     """A draft, at full size."""
     registry = context.services.registry
-
-    def wish(spec: ImageSpec, made: Generation) -> ImageSpec:
-        return derive.finished(spec, made, registry.find(spec.model, JobKind.IMAGE))
-
-    return await _from_picture(context, target, wish)
+    return await _from_picture(context, target, lambda s, made: derive.finished(s, made, registry))
 
 
 async def regenerate(context: Context, target: str) -> Reply:
@@ -126,7 +132,9 @@ async def edit(context: Context, target: str) -> Reply:
     spec = await _image_job(context, target)
     if not context.values:
         return _edit_form(context, spec, target)
-    changed = edited(spec, context.values, context.services.registry)
+    changed = edited(
+        spec, context.values, context.services.registry, context.actor.workspace.settings
+    )
     return await _queued(context, changed, target)
 
 
@@ -134,7 +142,12 @@ EDITABLE = ("prompt", "negative", "style", "seed", "size")
 """What the form holds: five, because Discord's dialogues hold no more."""
 
 
-def edited(spec: ImageSpec, values: Mapping[str, Any], registry: Registry) -> ImageSpec:
+def edited(
+    spec: ImageSpec,
+    values: Mapping[str, Any],
+    registry: Registry,
+    settings: Mapping[str, Any],
+) -> ImageSpec:
     """The spec with what the form changed, checked as `/imagine` checks it. Raises ``BadInput``."""
     given = {name: values[name] for name in EDITABLE if values.get(name) not in (None, "")}
     given.setdefault("prompt", "")
@@ -145,13 +158,11 @@ def edited(spec: ImageSpec, values: Mapping[str, Any], registry: Registry) -> Im
         typed = ImagineInput.model_validate(given, context={"registry": registry})
     except ValidationError as error:
         raise explain(error, registry) from error
-    if typed.style:
-        registry.style(typed.style)
     card = registry.find(spec.model, JobKind.IMAGE)
     change: dict[str, Any] = {
         "prompt": typed.prompt,
         "negative": typed.negative,
-        "style": typed.style,
+        **dressed(typed.style, registry, settings),
         "seed": secrets.randbelow(2**32) if typed.seed is None else typed.seed,
         "bucket": None,
     }
@@ -162,9 +173,10 @@ def edited(spec: ImageSpec, values: Mapping[str, Any], registry: Registry) -> Im
 
 def _edit_form(context: Context, spec: ImageSpec, target: str) -> Reply:
     registry, texts = context.services.registry, context.texts
+    settings = context.actor.workspace.settings
     card = registry.find(spec.model, JobKind.IMAGE)
     size = f"{spec.width}x{spec.height}"
-    sizes = sizes_for(card.width) if spec.mode is Mode.TEXT else (size,)
+    sizes = sizes_of(card) if spec.mode is Mode.TEXT else (size,)
 
     def label(name: str) -> str:
         return texts(f"field.{name}")
@@ -183,7 +195,7 @@ def _edit_form(context: Context, spec: ImageSpec, target: str) -> Reply:
                 FormField(name="negative", label=label("negative"), kind="long",
                           value=spec.negative),
                 FormField(name="style", label=label("style"), kind="choice", value=spec.style,
-                          choices=("", *(s.name for s in registry.styles_for(card.name)))),
+                          choices=("", *(s.name for s in styles_in(registry, settings, card.name)))),
                 FormField(name="seed", label=label("seed"), kind="integer", value=str(spec.seed),
                           minimum=0),
                 FormField(name="size", label=label("size"), kind="choice", value=size,

@@ -52,7 +52,7 @@ def decode(data: bytes) -> tuple[dict[str, object], bytes]:
 
     The picture is turned as its EXIF says, made smaller when a side is longer than
     ``LONGEST_SIDE``, and written anew: no metadata, no profile, no second frame, no trailing bytes.
-    ``sha256`` is of the uint8 RGB pixels, RGBA where the file has an alpha channel (a mask's).
+    ``sha256`` is of the uint8 RGB pixels, RGBA where something is transparent (``alpha``).
     """
     from PIL import Image, ImageOps
 
@@ -79,6 +79,9 @@ def decode(data: bytes) -> tuple[dict[str, object], bytes]:
         picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     ImageOps.exif_transpose(picture, in_place=True)
     clean = picture.convert("RGBA" if alpha else "RGB")
+    if alpha and clean.getchannel("A").getextrema()[0] == 255:
+        # Screenshots have a channel that says nothing.
+        alpha, clean = False, clean.convert("RGB")
     pixels = clean.tobytes()
     bare = Image.frombytes(clean.mode, clean.size, pixels)
     out = io.BytesIO()

@@ -9,10 +9,11 @@ import annotated_types
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from bot.core.sizes import sizes_of
 from bot.core.texts import Texts
 from storage.errors import BadInput, MemberError
 from storage.registry import Registry
-from storage.schema import Frozen, JobKind
+from storage.schema import ControlKind, Frozen, JobKind
 
 PROMPT_MAX = 1000
 """Longest prompt in characters. The picture models read far less; this keeps cards readable."""
@@ -132,6 +133,8 @@ def options_of(
         default = "" if info.is_required() or info.default is None else str(info.default)
         source = extra.get("choices")
         card = registry.default(JobKind.IMAGE)
+        if not _available(extra.get("needs", source), registry, card.name):
+            continue
         if source == "styles":
             choices = tuple(style.name for style in registry.styles_for(card.name))
         elif source == "models":
@@ -139,12 +142,18 @@ def options_of(
             choices = tuple(
                 name
                 for name, c in registry.cards.items()
-                if c.kind is JobKind.IMAGE and (c.source == "starter" or name == card.name)
+                if registry.draws(name) and (c.source == "starter" or name == card.name)
             )
             default = card.name
         elif source == "sizes":
-            choices = sizes_for(card.width)
+            choices = sizes_of(card)
             default = f"{card.width}x{card.height}"
+        elif source == "loras":
+            choices = tuple(a.name for a in registry.adapters_for(card.name, "lora"))
+        elif source == "controls":
+            choices = tuple(k for k in ControlKind if registry.control_for(card.name, k))
+        elif source == "schedulers":
+            choices = card.schedulers
         elif isinstance(source, list):
             choices = tuple(str(choice) for choice in source)
         if extra.get("default_from") == "card":
@@ -162,13 +171,15 @@ def options_of(
     return tuple(options)
 
 
-def sizes_for(native: int) -> tuple[str, ...]:
-    """Sizes to offer: square, portrait and landscape at the native scale.
-
-    Larger ones may be typed, but a model repeats itself beyond what it learned.
-    """
-    three_quarters = native * 3 // 4 // 8 * 8
-    return (f"{native}x{native}", f"{three_quarters}x{native}", f"{native}x{three_quarters}")
+def _available(source: Any, registry: Registry, model: str) -> bool:
+    """Whether there is anything to choose: no option is offered that can only be refused."""
+    if source == "loras":
+        return bool(registry.adapters_for(model, "lora"))
+    if source == "controls":
+        return bool(registry.adapters_for(model, "control"))
+    if source == "references":
+        return bool(registry.adapters_for(model, "reference"))
+    return True
 
 
 def explain(error: ValidationError, registry: Registry) -> MemberError:

@@ -62,7 +62,7 @@ class Uploads:
         facts, png = await self.decode(data)
         blob = await asyncio.to_thread(self._blobs.put, png, "png")
         source = Source(blob=blob, sha256=facts["sha256"], width=facts["width"],
-                        height=facts["height"])  # fmt: skip
+                        height=facts["height"], alpha=facts["alpha"])  # fmt: skip
         context.taken.append(source)
         return source
 
