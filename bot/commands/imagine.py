@@ -13,12 +13,12 @@ from pydantic import Field
 from bot.core.attachment import Upload
 from bot.core.cards import job_reply
 from bot.core.command import Command, Context
+from bot.core.derive import enlarge
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import Input, Phrase, Prompt
 from bot.core.reply import Reply, Visibility
 from bot.core.sizes import draft_size, parse_margins, parse_size, size_like
 from bot.core.styles import dressed
-from bot.core.derive import enlarge
 from moderation.pipeline import Surface
 from storage import prompts
 from storage.errors import BadInput, NotFound

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bot.commands.imagine import ImagineInput, loras_of, submit_picture
+from bot.commands.imagine import ImagineInput, submit_picture
 from bot.core import derive
 from bot.core.cards import job_reply
 from bot.core.command import Context
@@ -173,8 +173,9 @@ def edited(
 
 def _edit_form(context: Context, spec: ImageSpec, target: str) -> Reply:
     registry, texts = context.services.registry, context.texts
-    settings = context.actor.workspace.settings
     card = registry.find(spec.model, JobKind.IMAGE)
+    own = context.actor.workspace.settings
+    styles = (style.name for style in styles_in(registry, own, card.name))
     size = f"{spec.width}x{spec.height}"
     sizes = sizes_of(card) if spec.mode is Mode.TEXT else (size,)
 
@@ -195,7 +196,7 @@ def _edit_form(context: Context, spec: ImageSpec, target: str) -> Reply:
                 FormField(name="negative", label=label("negative"), kind="long",
                           value=spec.negative),
                 FormField(name="style", label=label("style"), kind="choice", value=spec.style,
-                          choices=("", *(s.name for s in styles_in(registry, settings, card.name)))),
+                          choices=("", *styles)),
                 FormField(name="seed", label=label("seed"), kind="integer", value=str(spec.seed),
                           minimum=0),
                 FormField(name="size", label=label("size"), kind="choice", value=size,

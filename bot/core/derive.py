@@ -86,9 +86,9 @@ def finished(spec: ImageSpec, made: Generation, registry: Registry) -> ImageSpec
     if not spec.draft:
         raise BadInput("not_a_draft")
     started, card = _started(spec, made, registry)
-    scale = max(card.width / max(made.width or 1, 1), card.height / max(made.height or 1, 1))
-    limit = card.max_side / max(made.width or 1, made.height or 1)
-    scale = max(1.0, min(scale, limit))
+    longest = max(made.width or 1, made.height or 1)
+    # What draft_size divided by.
+    scale = max(1.0, min(max(2.0, card.width / 512), card.max_side / longest))
 
     def side(length: int | None) -> int:
         return min(card.max_side // 8 * 8, max(64, round((length or 64) * scale / 8) * 8))
@@ -105,10 +105,12 @@ def finished(spec: ImageSpec, made: Generation, registry: Registry) -> ImageSpec
 
 def upscaled(spec: ImageSpec, made: Generation, registry: Registry) -> ImageSpec:
     """The same picture, each side :data:`LARGER` times as long. Raises ``BadInput``."""
-    return enlarge(source_of(made), registry, LARGER, spec.prompt)
+    return enlarge(source_of(made), registry, LARGER, spec.prompt, made.seed)
 
 
-def enlarge(start: Source, registry: Registry, scale: int, prompt: str = "") -> ImageSpec:
+def enlarge(
+    start: Source, registry: Registry, scale: int, prompt: str = "", seed: int = 0
+) -> ImageSpec:
     """Any stored picture ``scale`` times as large per side.
 
     Raises ``BadInput``: ``upscaler_absent`` and ``upscale_large``.
@@ -121,7 +123,7 @@ def enlarge(start: Source, registry: Registry, scale: int, prompt: str = "") -> 
         raise BadInput("upscale_large", maximum=card.max_side)
     return ImageSpec(
         model=card.name, prompt=prompt, width=width, height=height, steps=1, guidance=0.0,
-        scheduler="none", seed=0, mode=Mode.UPSCALE, start=start, scale=scale,
+        scheduler="none", seed=seed, mode=Mode.UPSCALE, start=start, scale=scale,
     )  # fmt: skip
 
 
