@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from importlib import metadata, util
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -26,8 +27,8 @@ from storage import ledger
 from storage.database import Database
 from storage.errors import AtelierError, OperatorError
 from storage.migrate import config
+from storage.profiles import describe, profile_for
 from storage.queue import Wire
-from storage.registry import load_registry
 from storage.schema import Frozen
 
 _FREE_WARN = 2_000_000_000
@@ -77,6 +78,7 @@ async def examine(settings: BotSettings) -> list[Finding]:
         lambda: asyncio.to_thread(_disk, settings),
         lambda: asyncio.to_thread(_port, settings, instance),
         lambda: asyncio.to_thread(_models, settings),
+        lambda: _providers(settings),
         _gpu,
         lambda: asyncio.to_thread(_database, settings, instance),
         lambda: _redis(settings, instance),
@@ -199,12 +201,15 @@ def _port(settings: BotSettings, instance: Instance | None) -> list[Finding]:
 
 def _models(settings: BotSettings) -> list[Finding]:
     try:
-        registry = load_registry(settings.image_model, settings.chat_model, settings.registry_file)
+        registry = settings.registry
     except OperatorError as error:
         return [_block("models", error.problem, error.cure)]
     found = []
-    for name in dict.fromkeys((registry.image_default, registry.chat_default)):
+    names = (registry.image_default, registry.chat_default, registry.vision_default)
+    for name in dict.fromkeys(filter(None, names)):
         card = registry.cards[name]
+        if card.source == "remote" or card.shares:
+            continue  # asked for below; in place with its picture model
         if is_present(card, settings.models_dir):
             found.append(_ok("models", f"{name} is in place"))
         elif card.source == "starter":
@@ -222,6 +227,30 @@ def _models(settings: BotSettings) -> list[Finding]:
     return found
 
 
+async def _providers(settings: BotSettings) -> list[Finding]:
+    """Whether each chat and vision server can be reached; no key is used and nothing is asked."""
+    try:
+        registry = settings.registry
+    except OperatorError:
+        return []  # said by the check of the models
+    found = []
+    named = {p.name: p for card in registry.cards.values() for p in card.providers}
+    for name, provider in named.items():
+        place = urlsplit(provider.url)
+        port = place.port or (443 if place.scheme == "https" else 80)
+        try:
+            async with asyncio.timeout(5):
+                _, writer = await asyncio.open_connection(place.hostname, port)
+            writer.close()
+            found.append(_ok("chat server", f"{name} can be reached"))
+        except (OSError, TimeoutError):
+            found.append(
+                _warn("chat server", f"{name} cannot be reached from here",
+                      "start it, or correct its address in ATELIER_CHAT_PROVIDERS")
+            )  # fmt: skip
+    return found
+
+
 async def _gpu() -> list[Finding]:
     """Asks torch in another process: the bot never imports it."""
     if util.find_spec("torch") is None:
@@ -229,7 +258,8 @@ async def _gpu() -> list[Finding]:
                       "elsewhere")]  # fmt: skip
     ask = (
         "import torch; ok = torch.cuda.is_available(); print(torch.__version__);"
-        "print(torch.cuda.get_device_name(0) if ok else '')"
+        "print(torch.cuda.get_device_name(0) if ok else '');"
+        "print(torch.cuda.mem_get_info()[1] if ok else 0)"
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-c", ask,
@@ -242,12 +272,12 @@ async def _gpu() -> list[Finding]:
         process.kill()
         await process.wait()
         return [_warn("gpu", "torch did not answer in 60 s", "see whether the driver hangs")]
-    version, _, device = out.decode("utf-8", "replace").strip().partition("\n")
+    version, device, memory = (*out.decode("utf-8", "replace").splitlines(), "", "", "")[:3]
     if process.returncode:
         return [_block("gpu", "torch cannot be imported", "make setup")]
-    if device:
-        return [_ok("gpu", f"{device} (torch {version})")]
-    return [_ok("gpu", f"none seen, the CPU is used (torch {version})")]
+    profile = profile_for(int(memory or 0))
+    says = f"{device or 'none seen, the CPU is used'} (torch {version})"
+    return [_ok("gpu", says), _ok("profile", describe(profile))]
 
 
 def _database(settings: BotSettings, instance: Instance | None) -> list[Finding]:

@@ -208,7 +208,9 @@ class WorkerLog:
 
 def is_present(card: ModelCard, models_dir: Path) -> bool:
     """Whether a model's files are on this machine (a starter's are put there at first start)."""
-    folder = models_dir / card.name
+    if card.source == "remote":
+        return True
+    folder = models_dir / (card.shares or card.name)
     if folder.is_dir() and any(folder.iterdir()):
         return True
     cached = models_dir / "hub" / ("models--" + card.repo.replace("/", "--"))

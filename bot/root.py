@@ -15,13 +15,12 @@ from storage.blobs import Blobs
 from storage.database import Database
 from storage.posts import Posts
 from storage.queue import Wire
-from storage.registry import load_registry
 from storage.vault import Vault
 
 
 async def build_services(settings: BotSettings, redis_url: str) -> Services:
     """Everything a handler may use. Raises ``OperatorError`` for what is missing."""
-    registry = load_registry(settings.image_model, settings.chat_model, settings.registry_file)
+    registry = settings.registry
     gate = prompt_pipeline()
     await gate.load()
     vault = await asyncio.to_thread(Vault.open, settings.home)

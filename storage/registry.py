@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from storage.errors import NotFound, OperatorError
+from storage.providers import Provider, parse_providers
 from storage.schema import ControlKind, Frozen, JobKind
 
 _FILE = Path(__file__).with_name("models.toml")
@@ -33,7 +34,8 @@ class ModelCard(Frozen):
     name: str
     title: str
     kind: JobKind
-    source: Literal["starter", "hub"]
+    source: Literal["starter", "hub", "remote"]
+    """*remote*: asked of a server that speaks the OpenAI protocol, not run here."""
     repo: str = ""
     """Hub repository, or the package that carries a starter's files."""
     revision: str = ""
@@ -74,6 +76,12 @@ class ModelCard(Frozen):
     repetition_penalty: float = Field(default=1.0, ge=0.5, le=2.0)
     """Divides the scores of words said before; small models loop without it."""
     token_ms: int = 80
+    vision: bool = False
+    """Whether it reads pictures."""
+    shares: str = ""
+    """The picture model whose text encoder's weights it uses: one set of bytes for both."""
+    providers: tuple[Provider, ...] = ()
+    """Where a *remote* model is asked, in fallback order."""
 
 
 class AdapterCard(Frozen):
@@ -131,6 +139,7 @@ class Registry:
         chat: str,
         adapters: dict[str, AdapterCard] | None = None,
         upscaler: str = "",
+        vision: str = "",
     ) -> None:
         self.cards = cards
         self.styles = styles
@@ -139,6 +148,8 @@ class Registry:
         """The card that enlarges when nobody names one; empty when there is none."""
         self.image_default = self.find(image, JobKind.IMAGE).name
         self.chat_default = self.find(chat, JobKind.CHAT).name
+        self.vision_default = self.find(vision, JobKind.CHAT).name if vision else ""
+        """The model that reads pictures; empty when none is configured."""
 
     def find(self, name: str, kind: JobKind) -> ModelCard:
         """The card called ``name``. Raises ``NotFound('model_unknown')`` when there is none."""
@@ -191,7 +202,7 @@ class Registry:
         ]
 
 
-def _hub_card(name: str) -> ModelCard:
+def _hub_card(name: str, kind: JobKind = JobKind.IMAGE, *, vision: bool = False) -> ModelCard:
     """A card for a hub model named as ``owner/name@revision`` that the file does not list."""
     repo, _, revision = name.partition("@")
     if not _COMMIT.fullmatch(revision) or not _REPO.fullmatch(repo):
@@ -199,6 +210,12 @@ def _hub_card(name: str) -> ModelCard:
             f"model {name!r} is not in models.toml",
             "name it owner/name@<40-digit commit>, or add it to storage/models.toml",
         )
+    if kind is JobKind.CHAT:
+        return ModelCard(
+            name=name, title=repo, kind=kind, source="hub", repo=repo, revision=revision,
+            licence="unknown", size_bytes=0, memory_bytes=0, context_tokens=8192, max_tokens=512,
+            temperature=0.7, token_ms=30, vision=vision,
+        )  # fmt: skip
     return ModelCard(
         name=name, title=repo, kind=JobKind.IMAGE, source="hub", repo=repo, revision=revision,
         licence="unknown", size_bytes=0, memory_bytes=0, width=512, height=512, max_side=1024,
@@ -223,14 +240,50 @@ def _more(path: Path | None) -> dict[str, Any]:
         raise OperatorError(f"{path} cannot be read ({error})", "correct the file") from error
 
 
+def _shared_card(picture: ModelCard) -> ModelCard:
+    """The chat model that is a picture model's own text encoder."""
+    if picture.source != "hub":
+        raise OperatorError(
+            f"{picture.name!r} has no language model to share", "unset ATELIER_CHAT_MODEL"
+        )
+    return ModelCard(
+        name=f"{picture.name}:text", title=f"the language model of {picture.title}",
+        kind=JobKind.CHAT, source="hub", repo=picture.repo, revision=picture.revision,
+        licence=picture.licence, size_bytes=0, memory_bytes=0, context_tokens=8192,
+        max_tokens=512, temperature=0.7, token_ms=30, shares=picture.name,
+    )  # fmt: skip
+
+
+def _remote_card(providers: tuple[Provider, ...], context: int, *, vision: bool) -> ModelCard:
+    """One card for a list of servers: the first answers, the others stand in."""
+    title = ", then ".join(f"{p.model} at {p.name}" for p in providers)
+    return ModelCard(
+        name=f"{providers[0].name}:{providers[0].model}", title=title, kind=JobKind.CHAT,
+        source="remote", licence="its provider's terms", size_bytes=0, memory_bytes=0,
+        context_tokens=context, max_tokens=1024, temperature=0.7, token_ms=20, vision=vision,
+        providers=providers,
+    )  # fmt: skip
+
+
+SHARED = "shared"
+"""What ``ATELIER_CHAT_MODEL`` says to answer with the picture model's text encoder."""
+
+
 def load_registry(
-    image_model: str = "", chat_model: str = "", more: Path | None = None
+    image_model: str = "",
+    chat_model: str = "",
+    more: Path | None = None,
+    *,
+    chat_providers: str = "",
+    vision_model: str = "",
+    vision_providers: str = "",
+    provider_context: int = 8192,
 ) -> Registry:
     """The registry with the configured default models (empty: the starters).
 
-    ``more`` is the operator's file; what it lists replaces ours of the same name. Raises
-    ``OperatorError`` for a file that makes no sense and for a model that is neither listed nor
-    pinned to a revision.
+    ``more`` is the operator's file; what it lists replaces ours of the same name. Providers,
+    where named, answer instead of a model of this machine. Raises ``OperatorError`` for a model
+    that is neither listed nor pinned to a revision, or a list that cannot be read.
     """
     data, own = _read(), _more(more)
     defaults = {**data["default"], **own.get("default", {})}
@@ -248,12 +301,31 @@ def load_registry(
             f"{more} lists something unusable ({' '.join(first[:3])[:200]})",
             "compare it with storage/models.toml",
         ) from error
-    image = image_model or defaults["image"]
-    chat = chat_model or defaults["chat"]
     by_repo = {card.repo: card.name for card in cards.values() if card.source == "hub"}
-    image, chat = by_repo.get(image, image), by_repo.get(chat, chat)
-    if image not in cards:
-        cards[image] = _hub_card(image)
-    if chat not in cards:
-        raise OperatorError(f"chat model {chat!r} is not in models.toml", "add it there")
-    return Registry(cards, styles, image, chat, adapters, defaults.get("upscaler", ""))
+
+    def settle(name: str, kind: JobKind, *, vision: bool = False) -> str:
+        name = by_repo.get(name, name)
+        if name not in cards:
+            cards[name] = _hub_card(name, kind, vision=vision)
+        return name
+
+    def served(setting: str, value: str, *, vision: bool) -> str:
+        providers = parse_providers(setting, value)
+        if not providers:
+            return ""
+        card = _remote_card(providers, provider_context, vision=vision)
+        cards[card.name] = card
+        return card.name
+
+    image = settle(image_model or defaults["image"], JobKind.IMAGE)
+    chat = served("ATELIER_CHAT_PROVIDERS", chat_providers, vision=False)
+    if not chat and chat_model == SHARED:
+        shared = _shared_card(cards[image])
+        cards[shared.name] = shared
+        chat = shared.name
+    chat = chat or settle(chat_model or defaults["chat"], JobKind.CHAT)
+    vision = served("ATELIER_VISION_PROVIDERS", vision_providers, vision=True)
+    if not vision and vision_model:
+        vision = settle(vision_model, JobKind.CHAT, vision=True)
+    upscaler = defaults.get("upscaler", "")
+    return Registry(cards, styles, image, chat, adapters, upscaler, vision)

@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage.registry import Registry, load_registry
+
 
 class StorageSettings(BaseSettings):
     """Settings every process shares."""
@@ -21,8 +23,27 @@ class StorageSettings(BaseSettings):
     """Redis or Valkey URL; empty means the embedded Valkey that `atelier up` starts."""
     image_model: str = ""
     chat_model: str = ""
+    """A listed name, ``owner/name@commit``, or ``shared``: the picture model's text encoder."""
+    chat_providers: str = ""
+    """Servers that answer instead: ``name=base_url#model``, comma-separated, in fallback order."""
+    vision_model: str = ""
+    """A model of this machine that reads pictures, as ``chat_model``."""
+    vision_providers: str = ""
+    """Servers that read pictures, as ``chat_providers``."""
+    provider_context: int = Field(default=8192, ge=512)
+    """Tokens of conversation and answer together that the servers' models take."""
     monthly_credits: int | None = Field(default=None, ge=0)
     """Overrides what the local workspace's owner gets each month."""
+
+    @property
+    def registry(self) -> Registry:
+        """The models in force. Raises ``OperatorError``."""
+        return load_registry(
+            self.image_model, self.chat_model, self.registry_file,
+            chat_providers=self.chat_providers,
+            vision_model=self.vision_model, vision_providers=self.vision_providers,
+            provider_context=self.provider_context,
+        )  # fmt: skip
 
     @property
     def database(self) -> str:

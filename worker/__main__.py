@@ -21,11 +21,13 @@ from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import OperatorError
 from storage.migrate import migrate
+from storage.providers import parse_keys
 from storage.queue import QUEUE, Wire, dump_json, load_json, redis_settings
 from storage.redact import Redacting
-from storage.registry import Registry, load_registry
+from storage.registry import Registry
 from storage.schema import JobKind
 from worker.engine.engine import Engine
+from worker.engine.remote import Remote
 from worker.generate import Floor, Tools
 from worker.settings import WorkerSettings
 from worker.tasks import ticket_taker
@@ -42,6 +44,12 @@ def pick_device(wanted: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def build_remote(settings: WorkerSettings) -> Remote:
+    """The chat servers' side. Raises ``OperatorError`` for keys that cannot be read."""
+    keys = parse_keys("ATELIER_PROVIDER_KEYS", settings.provider_keys.get_secret_value())
+    return Remote(keys, settings.provider_timeout_s)
+
+
 def build_engine(settings: WorkerSettings, registry: Registry) -> Engine:
     """The engine these settings ask for; nothing is loaded yet."""
     return Engine(
@@ -49,6 +57,7 @@ def build_engine(settings: WorkerSettings, registry: Registry) -> Engine:
         max_images=settings.max_images, max_chats=settings.max_chats,
         memory_bytes=settings.memory_mb * 1_000_000 if settings.memory_mb else None,
         profile_path=settings.home / "profile.json",
+        remote=build_remote(settings),
     )  # fmt: skip
 
 
@@ -65,7 +74,7 @@ async def serve(
     database = Database(settings.database)
     await asyncio.to_thread(migrate, database)
     wire = await Wire.connect(settings.redis_url)
-    registry = load_registry(settings.image_model, settings.chat_model, settings.registry_file)
+    registry = settings.registry
     engine = make_engine(settings, registry)
     gate = make_gate()
     identity = await asyncio.to_thread(ensure_identity, settings.home)
@@ -166,7 +175,7 @@ def prepare(settings: WorkerSettings) -> int:
     from worker.starter.chat import ensure_chat_model
     from worker.starter.picture import ensure_picture_model
 
-    registry = load_registry(settings.image_model, settings.chat_model, settings.registry_file)
+    registry = settings.registry
     for kind, ensure in (
         (JobKind.IMAGE, ensure_picture_model),
         (JobKind.CHAT, ensure_chat_model),

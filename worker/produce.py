@@ -32,7 +32,7 @@ from storage.schema import (
 )
 from storage.workspaces import settings_of
 from worker.engine.errors import BadPicture, Cancelled, ModelUnavailable, OutOfMemory, StepFailed
-from worker.engine.outputs import Answer, Picture, Progress, Text
+from worker.engine.outputs import Answer, Picture, Progress, Restart, Text
 from worker.marking import finished
 from worker.sources import SourceGone, read_sources, sources_of
 
@@ -305,6 +305,8 @@ class AnswerRun:
                     self._text += output.text
                     if not await self._release(final=False):
                         break
+                elif isinstance(output, Restart):
+                    self._text, self._released = "", 0
                 elif isinstance(output, Answer):
                     end = output
         except Cancelled as stop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from storage.jobs import LEASE_MS
 from storage.settings import StorageSettings
@@ -19,8 +19,13 @@ class WorkerSettings(StorageSettings):
     max_images: int = Field(default=4, ge=1)
     """Pictures stepped at a time."""
     max_chats: int = Field(default=4, ge=1)
+    """Answers written at a time."""
     memory_mb: int = Field(default=0, ge=0)
     """Megabytes for loaded models; 0 measures the device (:mod:`worker.engine.memory`)."""
+    provider_keys: SecretStr = SecretStr("")
+    """Keys of the chat and vision servers: ``name=key``, comma-separated."""
+    provider_timeout_s: float = Field(default=30.0, gt=0)
+    """Longest silence of a server before the next one is asked."""
     grace_s: float = Field(default=4.0, ge=0)
     """How long a graceful stop waits for running jobs before it gives them back."""
     parent_pid: int = 0

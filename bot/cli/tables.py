@@ -15,12 +15,13 @@ from bot.cli.make import OWNER
 from bot.cli.studio import logging_to
 from bot.core.cards import facts
 from bot.instance import make_home, read_instance
+from bot.machine import gpu_bytes
 from bot.parts import is_present
 from bot.settings import BotSettings, load_settings
 from storage import ledger, views
 from storage.clock import now_ms
 from storage.database import Database
-from storage.registry import load_registry
+from storage.profiles import PROFILES, profile_for
 from storage.schema import JobKind, parse_spec
 from storage.workspaces import Actor, enrol
 
@@ -128,8 +129,9 @@ def _console() -> Console:
 def run_models(*, json: bool) -> int:
     """Every model of the registry."""
     settings = load_settings()
-    registry = load_registry(settings.image_model, settings.chat_model, settings.registry_file)
-    defaults = (registry.image_default, registry.chat_default)
+    registry = settings.registry
+    defaults = (registry.image_default, registry.chat_default, registry.vision_default)
+    suggested = profile_for(gpu_bytes())
     rows = [
         {
             "name": card.name, "title": card.title, "kind": str(card.kind), "source": card.source,
@@ -142,7 +144,8 @@ def run_models(*, json: bool) -> int:
     if json:
         styles = {c.name: [s.name for s in registry.styles_for(c.name)]
                   for c in registry.cards.values() if c.kind is JobKind.IMAGE}  # fmt: skip
-        _print_json({"models": rows, "styles": styles})
+        profiles = [p.model_dump(mode="json") | {"suggested": p is suggested} for p in PROFILES]
+        _print_json({"models": rows, "styles": styles, "profiles": profiles})
         return 0
     table = Table(
         "name", "kind", "here", "size", "memory", "source", "revision", "licence", box=None
@@ -156,7 +159,18 @@ def run_models(*, json: bool) -> int:
             str(row["revision"])[:12], str(row["licence"]),
         )  # fmt: skip
     _console().print(table)
-    sys.stdout.write("* used when no model is named\n")
+    sys.stdout.write("* used when no model is named\n\nFor a GPU of at least that memory:\n")
+    fitting = Table("", "pictures", "answers", "weights", "licences", box=None)
+    for profile in PROFILES:
+        image, chat = profile.image, profile.chat
+        fitting.add_row(
+            f"{profile.name} <" if profile is suggested else profile.name,
+            f"{image.model} ({image.precision})", f"{chat.model} ({chat.precision})",
+            f"{profile.total:g} GB" + (" shared" if profile.shared else ""),
+            " and ".join(dict.fromkeys((image.licence, chat.licence))),
+        )  # fmt: skip
+    _console().print(fitting)
+    sys.stdout.write(f"< this machine: {suggested.why}\n")
     return 0
 
 

@@ -27,9 +27,9 @@ from worker.engine.runners import chat
 from worker.engine.runners.bands import Band, Bands, measure
 from worker.engine.runners.chat import ChatRunner, ChatWork
 from worker.engine.runners.lanes import Unshareable
-from worker.engine.runners.sampling import Stop
 from worker.engine.runners.solo import SoloRunner
 from worker.engine.runners.text import render
+from worker.engine.stops import Stop
 
 Make = Callable[..., ChatSpec]
 Runner = ChatRunner | SoloRunner

@@ -25,6 +25,7 @@ from worker.engine.loader import Loader
 from worker.engine.memory import device_budget, spare_ram
 from worker.engine.meter import Meter
 from worker.engine.profile import Profile
+from worker.engine.remote import Remote
 from worker.engine.residency import Residency
 from worker.engine.run import Run
 from worker.engine.runners.base import Runner
@@ -69,6 +70,7 @@ class Engine:
         load: Callable[[ModelCard], Runner] | None = None,
         profile_path: Path | None = None,
         meter: Meter | None = None,
+        remote: Remote | None = None,
     ) -> None:
         self.registry = registry
         self.models_dir = models_dir
@@ -80,6 +82,7 @@ class Engine:
         self._load = load
         self._profile_path = profile_path
         self._meter = meter or Meter()
+        self._remote = remote
         self._thread: threading.Thread | None = None
         self._loaded: tuple[str, ...] = ()
         # Shared by the two threads, under the condition.
@@ -109,6 +112,8 @@ class Engine:
         cannot be loaded, and ``EngineStopped`` when the engine is not running.
         """
         for model in models:
+            if self._elsewhere(model):
+                continue
             wish = _Warm(model, Future())
             with self._news:
                 if not self.alive:
@@ -125,6 +130,8 @@ class Engine:
         with self._news:
             self._stopping = True
             self._news.notify()
+        if self._remote is not None:
+            await self._remote.close()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
@@ -143,8 +150,12 @@ class Engine:
         return {kind: max(0, places) for kind, places in free.items()}
 
     def loaded(self) -> list[str]:
-        """Names of the models in memory, alphabetical."""
-        return list(self._loaded)
+        """Names of the models that answer at once: in memory or elsewhere, alphabetical."""
+        return sorted({*self._loaded, *filter(self._elsewhere, self.registry.cards)})
+
+    def _elsewhere(self, model: str) -> bool:
+        card = self.registry.cards.get(model)
+        return card is not None and card.source == "remote"
 
     def submit(self, job_id: str, spec: AnySpec, *, hold: bool = False) -> Run:
         """Hands a job to the engine; call it on the event loop. Never blocks.
@@ -165,20 +176,28 @@ class Engine:
                 run.finish(EngineStopped("the engine is not running"))
                 return run
             self._runs.add(run)
-            if not hold:
-                self._inbox.append(run)
-                self._news.notify()
+        if not hold:
+            self._pass_on(run)
         return run
 
     def release(self, run: Run, pictures: Mapping[str, Image.Image]) -> None:
         """Lets a held run begin, with the pixels of its sources by blob key."""
         run.pictures = pictures
+        self._pass_on(run)
+
+    def _pass_on(self, run: Run) -> None:
+        """To the engine thread, or to whoever answers elsewhere."""
+        if self._elsewhere(run.spec.model) and self._remote is not None:
+            self._remote.start(run, self.registry.cards[run.spec.model])
+            return
         with self._news:
             if self.alive and not run.ended:
                 self._inbox.append(run)
                 self._news.notify()
 
     def _nudge(self) -> None:
+        if self._remote is not None:
+            self._remote.nudge()
         with self._news:
             self._nudged = True
             self._news.notify()

@@ -20,6 +20,7 @@ from worker.engine.runners.chat import ChatRunner
 from worker.engine.runners.image import ImageRunner
 from worker.engine.runners.lanes import Unshareable
 from worker.engine.runners.solo import SoloRunner
+from worker.engine.sharing import encoder_for, keep, language_model
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def load(card: ModelCard, registry: Registry, models_dir: Path, device: str) -> 
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailable("no CUDA device was found", "set ATELIER_DEVICE=cpu")
     try:
-        source, options = _source(card, models_dir)
+        source, options = _source(registry.cards.get(card.shares, card), models_dir)
         if card.kind is JobKind.IMAGE:
             return _image(card, registry, source, options, device)
         return _chat(card, source, options, device)
@@ -100,20 +101,26 @@ def _image(
             f"model {card.name!r} is a {name}, which cannot be stepped yet",
             f"choose a checkpoint of one of {known}",
         )
+    encoder = encoder_for(card.name)
+    if encoder is not None:
+        # `/ask` has loaded it already: one set of weights for both.
+        options = {**options, "text_encoder": encoder}
     pipe = family.load(source, _dtype(card, device), options)
+    keep(card.name, getattr(pipe, "text_encoder", None))
     pipe.to(device)
     with torch.inference_mode():
         return ImageRunner(card, registry, family(pipe, device))
 
 
 def _chat(card: ModelCard, source: str, options: dict[str, Any], device: str) -> Runner:
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        source,
-        dtype=_dtype(card, device),
-        use_safetensors=True,
-        trust_remote_code=False,
-        **options,
-    )
+    dtype = _dtype(card, device)
+    if card.shares:
+        model: Any = language_model(card, source, options, dtype)
+        options = {**options, "subfolder": "tokenizer"}
+    else:
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+        )
     tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     model.to(device).eval()
     with torch.inference_mode():

@@ -46,8 +46,14 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Restart:
+    """The answer begins anew: what was written before this is void (its server went away)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """The end of an answer. ``text`` is the join of all :class:`Text` pieces, exactly.
+    """The end of an answer. ``text`` is the join of all :class:`Text` pieces since the last
+    :class:`Restart`, exactly.
 
     ``tokens_in`` counts the prompt after truncation, ``tokens_out`` the tokens made, the closing
     mark included.
@@ -59,4 +65,4 @@ class Answer:
     recipe: dict[str, Any]
 
 
-Output = Progress | Picture | Text | Answer
+Output = Progress | Picture | Text | Restart | Answer

@@ -25,8 +25,9 @@ from worker.engine.outputs import Answer, Output, Text
 from worker.engine.runners.bands import MOST_LANES, Band, Bands, fixed, measure
 from worker.engine.runners.base import Stepped, weigh
 from worker.engine.runners.lanes import NAME, Lane, Prefixes, Rows, Unshareable
-from worker.engine.runners.sampling import TOP_P, Stop, choose, penalise
+from worker.engine.runners.sampling import TOP_P, choose, penalise
 from worker.engine.runners.text import Detokenizer, fit
+from worker.engine.stops import Stop
 
 log = logging.getLogger(__name__)
 

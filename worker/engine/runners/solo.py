@@ -25,8 +25,8 @@ from worker.engine.runners.chat import (
     next_token,
     recipe_of,
 )
-from worker.engine.runners.sampling import Stop
 from worker.engine.runners.text import Detokenizer, fit
+from worker.engine.stops import Stop
 
 PREFILL = 256
 """Prompt tokens read in one step, so that a long conversation does not stall the pictures."""
