@@ -15,6 +15,7 @@ from storage.blobs import Blobs
 from storage.database import Database
 from storage.posts import Posts
 from storage.queue import Wire
+from storage.registry import load_registry
 from storage.vault import Vault
 
 

@@ -20,8 +20,8 @@ from storage.registry import ModelCard
 from worker.engine.errors import ModelUnavailable
 
 _ENCODERS: WeakValueDictionary[str, nn.Module] = WeakValueDictionary()
-"""Language models in memory by the picture model they belong to, whoever loaded them. Used on the
-engine thread only; an entry goes with the last runner that holds its module."""
+"""Language models in memory by the picture model they belong to, whoever loaded them. An entry
+goes with the last runner that holds its module."""
 
 
 def twin(module: Any, kind: Any = None) -> Any:
