@@ -77,10 +77,10 @@ def test_pickled_weights_are_refused(on_disk: Path, registry: Registry) -> None:
         load(hub("tiny", JobKind.IMAGE), registry, on_disk, "cpu")
 
 
-def test_a_family_without_a_stepper_is_refused(on_disk: Path, registry: Registry) -> None:
+def test_a_pipeline_that_is_no_text_to_image_is_refused(on_disk: Path, registry: Registry) -> None:
     index = on_disk / "tiny" / "model_index.json"
-    index.write_text(index.read_text().replace("StableDiffusionPipeline", "FluxPipeline"))
-    with pytest.raises(ModelUnavailable, match="FluxPipeline"):
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "DDPMPipeline"))
+    with pytest.raises(ModelUnavailable, match="DDPMPipeline"):
         load(hub("tiny", JobKind.IMAGE), registry, on_disk, "cpu")
 
 

@@ -16,6 +16,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
+    T5Config,
+    T5EncoderModel,
 )
 
 MARKS = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
@@ -229,6 +231,99 @@ KINDS: dict[str, Callable[[], Any]] = {
 def pipeline(kind: str) -> Any:
     """The tiny pipeline of a kind; seeded, and never changed by a test."""
     torch.manual_seed(0)
-    pipe = KINDS[kind]()
+    pipe = (KINDS | OTHERS)[kind]()
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+# ---- pipelines that nobody has taken apart ------------------------------------------------------
+
+
+def t5() -> Any:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=259, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, pad_token_id=0
+        )
+    ).eval()
+
+
+def stable_diffusion_3() -> Any:
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=32,
+        out_channels=4,
+        pos_embed_max_size=32,
+    ).eval()
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=clip(CLIPTextModelWithProjection),
+        tokenizer=byte_tokenizer(24),
+        text_encoder_2=clip(CLIPTextModelWithProjection),
+        tokenizer_2=byte_tokenizer(24),
+        text_encoder_3=None,
+        tokenizer_3=None,
+    )
+
+
+def flux1(*, guidance_embeds: bool = False) -> Any:
+    transformer = diffusers.FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=16,
+        axes_dims_rope=(2, 2, 4),
+        guidance_embeds=guidance_embeds,
+    ).eval()
+    return diffusers.FluxPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0),
+        vae=vae(shift_factor=0.1, scaling_factor=0.4),
+        text_encoder=clip(),
+        tokenizer=byte_tokenizer(24),
+        text_encoder_2=t5(),
+        tokenizer_2=byte_tokenizer(48),
+        transformer=transformer,
+    )
+
+
+def pixart() -> Any:
+    """One with the older callback."""
+    transformer = diffusers.PixArtTransformer2DModel(
+        sample_size=8,
+        num_layers=1,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        caption_channels=16,
+        in_channels=4,
+        cross_attention_dim=16,
+        out_channels=8,
+        use_additional_conditions=False,
+    ).eval()
+    return diffusers.PixArtSigmaPipeline(
+        tokenizer=byte_tokenizer(48),
+        text_encoder=t5(),
+        vae=vae(),
+        transformer=transformer,
+        scheduler=diffusers.DPMSolverMultistepScheduler(),
+    )
+
+
+OTHERS: dict[str, Callable[[], Any]] = {
+    "sd3": stable_diffusion_3,
+    "flux1-schnell": flux1,
+    "flux1-dev": lambda: flux1(guidance_embeds=True),
+    "pixart": pixart,
+}
+"""What only the fallback runs."""

@@ -216,6 +216,7 @@ class Engine:
                 while self._take_inbox(stepper):
                     stepper.turn()
                     self._loaded = tuple(stepper.loaded())
+                stepper.close()
         except Exception:
             # Our bug, since models are isolated further down; a supervisor sees ``alive`` go false.
             log.exception("the engine thread died")

@@ -89,23 +89,29 @@ def _image(
     card: ModelCard, registry: Registry, source: str, options: dict[str, Any], device: str
 ) -> Runner:
     # Imported only now that the libraries are told to be quiet.
-    from diffusers import DiffusionPipeline
+    import diffusers
 
-    from worker.engine.runners.families import FAMILIES, family_of
+    from worker.engine.runners.fallback import FallbackRunner
+    from worker.engine.runners.families import family_of
 
-    name = DiffusionPipeline.load_config(source, **options)["_class_name"]
+    name = diffusers.DiffusionPipeline.load_config(source, **options)["_class_name"]
     family = family_of(name)
+    dtype = _dtype(card, device)
     if family is None:
-        known = ", ".join(pipeline for family in FAMILIES for pipeline in family.pipelines)
-        raise ModelUnavailable(
-            f"model {card.name!r} is a {name}, which cannot be stepped yet",
-            f"choose a checkpoint of one of {known}",
-        )
+        kind: Any = getattr(diffusers, str(name), None)
+        if kind is None:
+            raise ModelUnavailable(
+                f"model {card.name!r} is a {name}, which diffusers does not know",
+                "choose a checkpoint of a diffusers text-to-image pipeline",
+            )
+        pipe = kind.from_pretrained(source, dtype=dtype, use_safetensors=True, **options)
+        with torch.inference_mode():
+            return FallbackRunner(card, registry, pipe.to(device), device)
     encoder = encoder_for(card.name)
     if encoder is not None:
         # `/ask` has loaded it already: one set of weights for both.
         options = {**options, "text_encoder": encoder}
-    pipe = family.load(source, _dtype(card, device), options)
+    pipe = family.load(source, dtype, options)
     keep(card.name, getattr(pipe, "text_encoder", None))
     pipe.to(device)
     with torch.inference_mode():

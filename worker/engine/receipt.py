@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import diffusers
 import torch
@@ -12,8 +12,13 @@ from storage.recipes import recipe_of
 from storage.registry import ModelCard
 from storage.schema import Grade, ImageSpec
 
-if TYPE_CHECKING:
-    from worker.engine.runners.families.base import Family
+
+class Placed(Protocol):
+    """A loaded network: what computes, where and in which precision."""
+
+    denoiser: Any
+    device: str
+    dtype: torch.dtype
 
 
 def device_name(device: str) -> str:
@@ -28,7 +33,7 @@ def receipt(
     spec: ImageSpec,
     index: int,
     grade: Grade,
-    family: Family,
+    where: Placed,
     prompt: str,
     negative: str,
 ) -> dict[str, Any]:
@@ -44,10 +49,10 @@ def receipt(
         "model_negative": negative,
         "grade": grade,
         "noise": "cpu generator, fp32",
-        "dtype": str(family.dtype).removeprefix("torch."),
-        "device": device_name(family.device),
+        "dtype": str(where.dtype).removeprefix("torch."),
+        "device": device_name(where.device),
         "threads": torch.get_num_threads(),
-        "attention": attention(family.denoiser),
+        "attention": attention(where.denoiser),
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,

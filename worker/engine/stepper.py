@@ -353,6 +353,12 @@ class Stepper:
         self._meter.ran_out(key, rows)
         self._profile.ran_out(key, rows)
 
+    def close(self) -> None:
+        """Lets go of every begun work; their runs are ended by whoever stops the engine."""
+        for request in self._active:
+            self._drop(request)
+        self._active = []
+
     def _retire(self, request: _Request) -> None:
         """A request is done; its run too when it was the last."""
         self._active.remove(request)

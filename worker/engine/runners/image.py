@@ -24,7 +24,7 @@ from worker.engine.exact import shared_rows
 from worker.engine.outputs import Picture, Progress
 from worker.engine.receipt import receipt
 from worker.engine.runners import pixels
-from worker.engine.runners.base import Stepped, weigh
+from worker.engine.runners.base import NO_PICTURES, Pictures, Stepped, weigh
 from worker.engine.runners.families.base import Family
 from worker.engine.runners.work import Condition, Hook, ImageWork, Row
 
@@ -36,8 +36,9 @@ _EMBEDDINGS = 64
 
 _serial = itertools.count()
 
-Hooks = Callable[[ImageSpec, int, Family], Sequence[Hook]]
-"""The hooks of picture ``index`` of a spec; plain text to image has none."""
+Hooks = Callable[[ImageSpec, int, Family, Pictures], Sequence[Hook]]
+"""The hooks of picture ``index`` of a spec, given the pixels of its sources; plain text to image
+has none."""
 
 
 class EmbeddingCache(Protocol):
@@ -69,6 +70,18 @@ class SmallCache:
         self._kept[text] = condition
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)
+
+
+def styled(registry: Registry, spec: ImageSpec) -> tuple[str, str]:
+    """Prompt and negative as the model reads them, the style applied.
+
+    Raises ``NotFound('style_unknown')``.
+    """
+    if not spec.style:
+        return spec.prompt, spec.negative
+    style = registry.style(spec.style)
+    negatives = [text for text in (spec.negative, style.negative) if text]
+    return style.apply(spec.prompt), ", ".join(negatives)
 
 
 @dataclass(frozen=True)
@@ -117,15 +130,15 @@ class ImageRunner:
 
     # ---- begin -----------------------------------------------------------------------------
 
-    def begin(self, spec: ImageSpec, index: int) -> ImageWork:
+    def begin(self, spec: ImageSpec, index: int, pictures: Pictures = NO_PICTURES) -> ImageWork:
         """Picture ``index`` of a spec, before its first step.
 
         Raises ``BadInput('scheduler_unknown')``, ``BadInput('scheduler_unfit')`` and
         ``NotFound('style_unknown')``.
         """
         family = self.family
-        prompt, negative = self._texts(spec)
-        hooks = tuple(self._hooks(spec, index, family)) if self._hooks is not None else ()
+        prompt, negative = styled(self.registry, spec)
+        hooks = tuple(self._hooks(spec, index, family, pictures)) if self._hooks else ()
         scheduler = family.sampler(spec.scheduler, spec.steps)
         width, height = family.rounded(spec.width), family.rounded(spec.height)
         generator = torch.Generator("cpu").manual_seed(spec.seed_of(index))
@@ -143,7 +156,8 @@ class ImageRunner:
             generator=generator,
             conditions=conditions or family.conditions(spec, prompt, negative, self._encode),
             grade=grade,
-            recipe=receipt(self.card, spec, index, grade, family, prompt, negative),
+            recipe=receipt(self.card, spec, index, grade, family, prompt, negative)
+            | {"pipeline": type(family.pipe).__name__},
             hooks=hooks,
             step_options=family.step_options(scheduler, generator),
         )
@@ -169,14 +183,6 @@ class ImageRunner:
         key = f"image:{spec.model}:{self.family.key(work)}:{tags}"
         alone = work.grade is Grade.STRICT or spec.bucket is not None or spec.buckets
         return f"{key}:{next(_serial)}" if alone else key
-
-    def _texts(self, spec: ImageSpec) -> tuple[str, str]:
-        """Prompt and negative as the model reads them, the style applied."""
-        if not spec.style:
-            return spec.prompt, spec.negative
-        style = self.registry.style(spec.style)
-        negatives = [text for text in (spec.negative, style.negative) if text]
-        return style.apply(spec.prompt), ", ".join(negatives)
 
     def _encode(self, text: str) -> Condition:
         found = self._embeddings.get(text)
@@ -280,6 +286,10 @@ class ImageRunner:
 
     def drop(self, work: ImageWork) -> None:
         """Nothing to free: a work is plain tensors."""
+
+    def move(self, device: str) -> None:
+        """To RAM and back, between pictures."""
+        self.family.pipe.to(device)
 
     def warm(self) -> None:
         """One guided step and a decode at the card's own size."""

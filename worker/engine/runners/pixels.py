@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -51,7 +52,17 @@ def finished(decoded: Tensor) -> Image.Image:
     """
     if not bool(torch.isfinite(decoded).all()):
         raise BadPicture("the picture holds values that are not numbers", "nan")
-    image = to_image(decoded)
+    return _varied(to_image(decoded))
+
+
+def finished_unit(pixels: Any) -> Image.Image:
+    """The same for a numpy array ``[H, W, 3]`` in 0..1, as diffusers pipelines return."""
+    if not bool(np.isfinite(pixels).all()):
+        raise BadPicture("the picture holds values that are not numbers", "nan")
+    return _varied(Image.fromarray((pixels * 255).round().astype("uint8"), "RGB"))
+
+
+def _varied(image: Image.Image) -> Image.Image:
     bands: Any = image.getextrema()  # one (lowest, highest) per channel of an RGB picture
     if all(high - low <= 1 for low, high in bands):
         raise BadPicture("the picture is one flat colour")
