@@ -219,6 +219,25 @@ async def test_a_fault_in_the_pipeline_ends_only_its_run() -> None:
     assert pausing_threads() == 0
 
 
+def test_tried_again_after_a_fault_it_is_the_same_picture() -> None:
+    """As after a shortage of memory: the call begins anew."""
+    here = FallbackRunner(card("tiny"), registry(), copy.deepcopy(pipeline("sd3")), "cpu")
+    one = spec(guidance=0.0)
+    expected = last(outputs(here, one)).sha256
+    with torch.inference_mode():
+        work = here.begin(one, 0)
+        here.advance(work, here.forward([work])[0])
+        hook = here.denoiser.register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            here.forward([work])
+        hook.remove()
+        found: list[Output] = []
+        while not found or not isinstance(found[-1], Picture):
+            found += here.advance(work, here.forward([work])[0]).outputs
+    assert last(found).sha256 == expected
+    assert [p.step for p in found if isinstance(p, Progress)] == [1, 2, 3]
+
+
 # ---- loading ------------------------------------------------------------------------------------
 
 

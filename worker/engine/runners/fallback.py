@@ -56,6 +56,8 @@ class FallbackWork:
     key: str
     recipe: dict[str, Any]
     call: Pausing
+    texts: tuple[str, str]
+    """Prompt and negative as the model reads them."""
     weight: int = 1
     made: int = 0
 
@@ -105,14 +107,6 @@ class FallbackRunner:
         self._check_sampler(spec.scheduler)
         prompt, negative = styled(self.registry, spec)
         width, height = (pixels.grid(side, CELL) * CELL for side in (spec.width, spec.height))
-        # A copy of its own, since a pipeline keeps scheduler, guidance and progress in itself.
-        pipe = copy.copy(self.pipe)
-        pipe.scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
-        options = self._options(spec, prompt, negative) | {
-            "width": width,
-            "height": height,
-            "generator": torch.Generator("cpu").manual_seed(spec.seed_of(index)),
-        }
         return FallbackWork(
             spec=spec,
             index=index,
@@ -121,9 +115,22 @@ class FallbackRunner:
             height=height,
             key=f"call:{next(_serial)}",
             recipe=receipt(self.card, spec, index, Grade.STRICT, self, prompt, negative)
-            | {"pipeline": type(pipe).__name__},
-            call=Pausing(lambda pause: self._run(pipe, options, pause)),
+            | {"pipeline": type(self.pipe).__name__},
+            call=self._call(spec, index, prompt, negative),
+            texts=(prompt, negative),
         )
+
+    def _call(self, spec: ImageSpec, index: int, prompt: str, negative: str) -> Pausing:
+        """The pipeline's call for one picture, not yet begun."""
+        # A copy of its own, since a pipeline keeps scheduler, guidance and progress in itself.
+        pipe = copy.copy(self.pipe)
+        pipe.scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
+        options = self._options(spec, prompt, negative) | {
+            "width": pixels.grid(spec.width, CELL) * CELL,
+            "height": pixels.grid(spec.height, CELL) * CELL,
+            "generator": torch.Generator("cpu").manual_seed(spec.seed_of(index)),
+        }
+        return Pausing(lambda pause: self._run(pipe, options, pause))
 
     def _check_sampler(self, name: str) -> None:
         mine = type(self.pipe.scheduler).__name__
@@ -178,8 +185,12 @@ class FallbackRunner:
     def forward(self, works: Sequence[FallbackWork]) -> list[Any]:
         """One more step of the one work, or after the last its decoded picture.
 
-        Unlike a stepped family's pass it moves the work on; it is never tried twice.
+        Unlike a stepped family's pass it moves the work on. Tried again after a fault (a shortage
+        of memory) it begins anew, which the seed makes the same picture.
         """
+        for work in works:
+            if work.call.ended:
+                work.call = self._call(work.spec, work.index, *work.texts)
         return [work.call.resume() for work in works]
 
     def advance(self, work: FallbackWork, result: Any) -> Stepped:
