@@ -59,6 +59,18 @@ class LinkCode(SQLModel, table=True):
     used_at: int | None = Field(default=None, sa_type=BigInteger)
 
 
+class Intent(SQLModel, table=True):
+    """Something a member asked for and has yet to confirm, with everything it needs."""
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    workspace_id: str = Field(foreign_key="workspace.id", index=True)
+    member_id: str = Field(foreign_key="member.id")
+    kind: str
+    data: dict[str, Any] = Field(sa_type=JSON)
+    expires_at: int = Field(sa_type=BigInteger)
+    used_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
 class SettingChange(SQLModel, table=True):
     """One change of a workspace's settings: who, when, before, after."""
 

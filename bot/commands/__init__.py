@@ -4,22 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
-from bot.commands.account import CANCEL, CREDITS, HELP, HISTORY, JOB, QUEUE
+from bot.commands.account import CANCEL, HELP, HISTORY, JOB, QUEUE
 from bot.commands.chat import ASK
+from bot.commands.confirm import confirm
 from bot.commands.imagine import IMAGINE, UPSCALE
-from bot.commands.presses import PRESSES
-from bot.core.command import Command
+from bot.commands.money import CODE, CREDITS, GIFT, GRANT, LINK, REDEEM, TIER
+from bot.commands.presses import PRESSES as JOB_PRESSES
+from bot.commands.privacy import PRIVACY
+from bot.commands.workspace import CONFIG, press_config
+from bot.core.command import Command, PressHandler
+from bot.core.reply import Verb
 
 COMMANDS: tuple[Command[Any], ...] = (
     IMAGINE,
     UPSCALE,
     ASK,
-    CREDITS,
     QUEUE,
     HISTORY,
     JOB,
     CANCEL,
+    CREDITS,
+    GIFT,
+    REDEEM,
+    LINK,
+    PRIVACY,
+    CONFIG,
+    GRANT,
+    TIER,
+    CODE,
     HELP,
 )
+
+PRESSES: dict[Verb, PressHandler] = {
+    **JOB_PRESSES,
+    Verb.CONFIRM: confirm,
+    Verb.CONFIG: press_config,
+}
 
 __all__ = ["COMMANDS", "PRESSES"]

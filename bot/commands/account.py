@@ -10,10 +10,10 @@ from pydantic import Field as Option
 
 from bot.commands.presses import cancel as press_cancel
 from bot.commands.presses import show
-from bot.core.cards import balance, job_reply, timeline
+from bot.core.cards import job_reply, timeline
 from bot.core.command import Command, CommandInfo, Context
 from bot.core.inputs import Input, Phrase
-from bot.core.reply import Button, Field, Reply, Verb, Visibility
+from bot.core.reply import Button, Reply, Verb, Visibility
 from bot.core.texts import Texts
 from storage import favourites, views
 from storage.errors import NotFound
@@ -50,24 +50,6 @@ class HistoryInput(Input):
 
     kept: bool = Option(default=False, json_schema_extra={"kind": "flag"})
     """Only those with something the member keeps."""
-
-
-async def credits(context: Context, _: NoInput) -> Reply:
-    """The member's balance, what is reserved, and what the tier gives."""
-    held = await balance(context.services, context.actor)
-    texts, tier = context.texts, context.actor.tier
-    return Reply(
-        title=texts("credits.title"),
-        text=texts("credits.text", available=held.available),
-        visibility=Visibility.PRIVATE,
-        fields=(
-            Field(label=texts("credits.available"), value=str(held.available)),
-            Field(label=texts("credits.reserved"), value=str(held.pending)),
-            Field(label=texts("credits.tier"), value=tier.id),
-            Field(label=texts("credits.monthly"), value=str(tier.monthly_credits)),
-        ),
-        data={"available": held.available, "pending": held.pending, "posted": held.posted},
-    )
 
 
 async def _mine(context: Context) -> list[JobView]:
@@ -206,7 +188,6 @@ def _usage(info: CommandInfo) -> str:
     return f"- **/{info.name}** {info.help}" + (f" ({options})" if options else "")
 
 
-CREDITS = Command(name="credits", input=NoInput, handler=credits, group="mine")
 QUEUE = Command(name="queue", input=NoInput, handler=queue, group="mine")
 HISTORY = Command(name="history", input=HistoryInput, handler=history, group="mine")
 JOB = Command(name="job", input=JobInput, handler=job, group="mine", visibility=Visibility.PUBLIC)

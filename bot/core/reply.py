@@ -47,6 +47,8 @@ class Verb(StrEnum):
     UPSCALE = "upscale"  # target: generation; larger
     FINISH = "finish"  # target: generation (a draft); the same at full size
     FAVOURITE = "favourite"  # target: generation; a copy into the member's private messages
+    CONFIRM = "confirm"  # target: intent; do what was asked and shown before
+    CONFIG = "config"  # target: a group of settings; opens its form, whose values it then saves
     AGAIN = "again"  # target: generation; made anew from its recipe, to compare
 
 
@@ -73,6 +75,8 @@ EFFECTS: Mapping[Verb, Effect] = MappingProxyType(
         Verb.FINISH: Effect.NEW,
         Verb.AGAIN: Effect.NEW,
         Verb.EDIT: Effect.FORM,
+        Verb.CONFIG: Effect.FORM,
+        Verb.CONFIRM: Effect.PRIVATE,
         Verb.REPORT: Effect.PRIVATE,
         Verb.FAVOURITE: Effect.PRIVATE,
     }
@@ -154,6 +158,14 @@ class Form(Frozen):
     target: str = ""
 
 
+class Document(Frozen):
+    """A file for who asked: an export. Never stored; an adapter attaches or offers it."""
+
+    name: str
+    media_type: str
+    content: bytes = PydanticField(repr=False)
+
+
 class Reply(Frozen):
     """What to show. Everything but ``text`` may be empty.
 
@@ -172,6 +184,7 @@ class Reply(Frozen):
     pictures: tuple[Picture, ...] = ()
     buttons: tuple[Button, ...] = ()
     form: Form | None = None
+    document: Document | None = None
     progress: Progress | None = None
     code: str | None = None
     """The stable error code when this reply says no."""

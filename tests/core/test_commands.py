@@ -360,7 +360,7 @@ async def test_a_prompt_that_waits_for_a_moderator_is_not_repeated(
 async def test_account_commands(fake: FakeAdapter, database: Database, clock: HandClock) -> None:
     await fake.say("imagine", prompt="a red apple")
     credits = await fake.say("credits")
-    assert credits.data == {"available": 49, "pending": 1, "posted": 50}
+    assert credits.data.items() >= {"available": 49, "pending": 1, "posted": 50}.items()
     queue = await fake.say("queue")
     assert [job["place"] for job in queue.data["jobs"]] == [1]
     assert queue.data["total"] == 1

@@ -1,0 +1,53 @@
+"""The Confirm button: what a member asked for and saw before, done once."""
+
+from __future__ import annotations
+
+from sqlmodel import Session
+
+from bot.core.command import Context
+from bot.core.reply import Reply, Tone, Visibility
+from storage import credits, intents, privacy
+from storage.errors import LimitReached
+from storage.models import Intent, Member
+from storage.schema import Millis
+from storage.workspaces import Actor
+
+
+def _gift(session: Session, actor: Actor, intent_id: str, now: Millis) -> tuple[int, str] | Intent:
+    """Take the intent and do it in one transaction: a refusal leaves it to be tried again."""
+    intent = intents.take(session, actor, intent_id, now=now)
+    if intent.kind != "gift":
+        return intent
+    target = session.get_one(Member, intent.data["member"])
+    amount = int(intent.data["amount"])
+    credits.gift(session, actor, target, amount, key=intent.id, now=now)
+    return amount, target.name
+
+
+async def confirm(context: Context, target: str) -> Reply:
+    """Do it. Raises ``NotFound('intent_unknown')`` when it is not theirs, used, or too old."""
+    services, texts = context.services, context.texts
+    now = services.clock()
+    done = await services.database.run(_gift, context.actor, target, now)
+    if isinstance(done, tuple):
+        amount, name = done
+        return Reply(
+            text=texts("gift.done", n=amount, name=name), tone=Tone.GOOD,
+            visibility=Visibility.PRIVATE,
+        )  # fmt: skip
+    return await _forget(context, now)
+
+
+async def _forget(context: Context, now: Millis) -> Reply:
+    services, texts = context.services, context.texts
+    gone = await services.database.run(privacy.forget, context.actor.member, now=now)
+    if gone.open_jobs:
+        raise LimitReached("forget_busy", n=gone.open_jobs)
+    for blob in gone.blobs:
+        services.blobs.delete(blob)
+    text = texts("privacy.forgotten", jobs=gone.jobs, made=gone.generations)
+    if gone.kept_for_review:
+        text += "\n\n" + texts("privacy.kept", n=gone.kept_for_review)
+    return Reply(
+        title=texts("privacy.title"), text=text, tone=Tone.GOOD, visibility=Visibility.PRIVATE
+    )

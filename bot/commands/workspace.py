@@ -1,0 +1,241 @@
+"""`/config`: everything an admin runs the space with, from inside the chat."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field as Option
+
+from bot.commands.money import date_of
+from bot.core import config
+from bot.core.command import Command, Context
+from bot.core.inputs import Input, Phrase
+from bot.core.limits import COMMAND_OF, MAKES, rules_in
+from bot.core.reply import Button, Document, Field, Reply, Tone, Verb, Visibility
+from storage import access, book, credits, document, switches
+from storage.access import Asking
+from storage.errors import BadInput, NotAllowed, NotFound
+from storage.models import Member, SettingChange
+from storage.schema import Role, role_at_least
+
+ACTIONS = ("show", "set", "why", "history", "undo", "export", "import", "preset")
+PRESETS = ("family", "standard", "artists")
+
+
+class ConfigInput(Input):
+    """What to do with the settings. Without a word: the groups, each with its button."""
+
+    action: Literal["show", "set", "why", "history", "undo", "export", "import", "preset"] = Option(
+        default="show", json_schema_extra={"kind": "choice", "choices": list(ACTIONS)}
+    )
+    path: Phrase = Option(default="", json_schema_extra={"kind": "text"})
+    value: str = Option(default="", max_length=20_000, json_schema_extra={"kind": "long"})
+    member: Phrase = Option(default="", json_schema_extra={"kind": "text"})
+    channel: Phrase = Option(default="", json_schema_extra={"kind": "text"})
+    what: Phrase = Option(default="", json_schema_extra={"kind": "text"})
+
+
+async def config_(context: Context, values: ConfigInput) -> Reply:
+    """One surface for every setting of this workspace."""
+    handlers = {
+        "show": _show, "set": _set, "why": _why, "history": _history, "undo": _undo,
+        "export": _export, "import": _import, "preset": _preset,
+    }  # fmt: skip
+    return await handlers[values.action](context, values)
+
+
+async def _show(context: Context, _: ConfigInput) -> Reply:
+    """Every group with what differs from the defaults, and a button for each."""
+    texts, settings = context.texts, context.actor.workspace.settings
+    fields, buttons = [], []
+    for group, members in config.GROUPS.items():
+        changed = [
+            f"{texts(f'setting.{s.key}')}: {config.shown(book.get(settings, s.path))}"
+            for s in members
+            if book.get(settings, s.path) is not None
+        ]
+        fields.append(
+            Field(
+                label=texts(f"group.{group}"), value="; ".join(changed) or texts("config.default")
+            )
+        )
+        buttons.append(Button(verb=Verb.CONFIG, target=group, label=texts(f"group.{group}")))
+    return Reply(
+        title=texts("config.title"),
+        text=texts("config.text"),
+        visibility=Visibility.PRIVATE,
+        fields=tuple(fields),
+        buttons=tuple(buttons),
+        data={"settings": settings},
+    )
+
+
+async def press_config(context: Context, target: str) -> Reply:
+    """The button opens a group's dialogue; its values come back to the same verb and are saved."""
+    if not role_at_least(context.actor.member.role, Role.ADMIN):
+        raise NotAllowed("admins_only")
+    if target not in config.GROUPS:
+        raise NotFound("button_unknown")
+    if not context.values:
+        form = config.form_of(target, context.actor.workspace.settings, context.texts)
+        return Reply(title=form.title, form=form, visibility=Visibility.PRIVATE)
+    known = {setting.path for setting in config.GROUPS[target]}
+    given = {
+        str(path): config.typed(str(path), str(raw))
+        for path, raw in context.values.items()
+        if path in known
+    }
+    # What still equals the default is not a choice: it follows the default when that changes.
+    wanted = {
+        path: None if value is not None and _same(value, config.default(path)) else value
+        for path, value in given.items()
+    }
+    return await _save(context, wanted)
+
+
+def _same(value: Any, default: Any) -> bool:
+    return config.shown(value) == config.shown(default)
+
+
+async def _set(context: Context, values: ConfigInput) -> Reply:
+    if not values.path:
+        raise BadInput("option_missing", option="path")
+    return await _save(context, {values.path: config.typed(values.path, values.value)})
+
+
+async def _save(context: Context, wanted: dict[str, Any]) -> Reply:
+    services = context.services
+    made = await services.database.run(
+        book.change, context.actor, wanted, check=config.check, now=services.clock()
+    )
+    return _saved(context, made)
+
+
+def _saved(context: Context, made: list[SettingChange]) -> Reply:
+    texts = context.texts
+    if not made:
+        return Reply(text=texts("config.same"), visibility=Visibility.PRIVATE)
+    return Reply(
+        title=texts("config.saved"),
+        text="\n".join(_line(change, context) for change in made),
+        tone=Tone.GOOD,
+        visibility=Visibility.PRIVATE,
+        data={"changes": [change.id for change in made]},
+    )
+
+
+def _line(change: SettingChange, context: Context) -> str:
+    texts = context.texts
+    zone = rules_in(context).credits.timezone
+    path = change.path or texts("config.whole")
+    before, after = (
+        config.shown(side.get("value")) or texts("config.default") if change.path else "…"
+        for side in (change.before, change.after)
+    )
+    return f"- {date_of(change.created_at, zone)} `{change.id}` **{path}**: {before} → {after}"
+
+
+async def _history(context: Context, _: ConfigInput) -> Reply:
+    texts = context.texts
+    made = await context.services.database.look(book.history, context.actor.workspace.id)
+    return Reply(
+        title=texts("config.history"),
+        text="\n".join(_line(change, context) for change in made) or texts("config.no_history"),
+        visibility=Visibility.PRIVATE,
+        data={
+            "changes": [
+                {"id": c.id, "path": c.path, "before": c.before, "after": c.after,
+                 "by": c.member_id, "at": c.created_at}
+                for c in made
+            ]
+        },
+    )  # fmt: skip
+
+
+async def _undo(context: Context, values: ConfigInput) -> Reply:
+    """Take back the change named in ``value``, or the last one."""
+    services = context.services
+    wanted = values.value.strip()
+    if not wanted:
+        last = await services.database.look(book.history, context.actor.workspace.id, limit=1)
+        if not last:
+            raise NotFound("change_unknown")
+        wanted = last[0].id
+    made = await services.database.run(
+        book.undo, context.actor, wanted, check=config.check, now=services.clock()
+    )
+    return _saved(context, [made])
+
+
+async def _export(context: Context, _: ConfigInput) -> Reply:
+    space = context.actor.workspace
+    text = document.dump(space.settings, title=space.name or space.external_id)
+    return Reply(
+        title=context.texts("config.title"),
+        text=f"```toml\n{text}```",
+        visibility=Visibility.PRIVATE,
+        document=Document(
+            name="atelier-settings.toml", media_type="application/toml", content=text.encode()
+        ),
+        data={"toml": text},
+    )
+
+
+async def _import(context: Context, values: ConfigInput) -> Reply:
+    """Put a whole file in place. A broken one names line and field and changes nothing."""
+    return await _replace(context, values.value.removeprefix("```toml").strip("`"))
+
+
+async def _preset(context: Context, values: ConfigInput) -> Reply:
+    name = values.value.strip() or values.path
+    if name not in PRESETS:
+        raise NotFound("preset_unknown", name=name[:40], known=", ".join(PRESETS))
+    return await _replace(context, (document.PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+async def _replace(context: Context, text: str) -> Reply:
+    services = context.services
+    settings = document.load(text)
+    config.check(settings, text)
+    made = await services.database.run(
+        book.replace, context.actor, settings, check=config.check, now=services.clock()
+    )
+    return _saved(context, [made] if made is not None else [])
+
+
+async def _why(context: Context, values: ConfigInput) -> Reply:
+    """Which rule would let this member use this command in this channel, or refuse it."""
+    services, texts = context.services, context.texts
+    person: Member = context.actor.member
+    if values.member:
+        person = await services.database.look(
+            credits.find_member, context.actor.workspace.id, values.member
+        )
+    command = values.what.strip().lstrip("/") or COMMAND_OF[next(iter(COMMAND_OF))]
+    channel = "".join(config.ids_in(values.channel)) or context.address.channel
+    makes = command in MAKES
+    stopped = await services.database.look(switches.is_on, switches.STOP)
+    rules = rules_in(context)
+    if not makes:
+        rules = rules.model_copy(update={"paused": False})
+    said = access.decide(
+        rules,
+        Asking(
+            command=command, channel=channel, role=Role(person.role), roles=tuple(person.roles),
+            banned_until=person.banned_until if makes else None, now=services.clock(),
+            stopped=stopped and makes,
+        ),
+    )  # fmt: skip
+    steps = "\n".join(f"{n}. {texts(f'trail.{code}')}" for n, code in enumerate(said.trail, 1))
+    verdict = texts("why.yes" if said.allowed else "why.no", command=command,
+                    name=person.name or person.external_id)  # fmt: skip
+    return Reply(
+        title=texts("why.title"),
+        text=f"{verdict}\n\n{steps}",
+        tone=Tone.GOOD if said.allowed else Tone.WARN,
+        visibility=Visibility.PRIVATE,
+        data={"allowed": said.allowed, "rule": said.code, "trail": list(said.trail)},
+    )
+
+
+CONFIG = Command(name="config", input=ConfigInput, handler=config_, role=Role.ADMIN, group="space")

@@ -1,0 +1,209 @@
+"""The settings surface: groups of settings with labels, how each is typed, and what is checked.
+
+One table serves every platform: Discord and Slack open a group as a dialogue of at most five
+fields, the page lists them, the command line sets them by path.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from bot.core.reply import Form, FormField, Verb
+from bot.core.texts import LOCALES, Texts
+from moderation.policy import Policy
+from storage import book, document
+from storage.errors import BadInput
+from storage.rules import KEYS, Rules
+
+Kind = Literal["ids", "map", "integer", "flag", "text", "choice", "lines"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: where it is, how it is typed, and what it may be."""
+
+    path: str
+    kind: Kind
+    choices: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The last words of its sentence keys (``setting.<key>``)."""
+        return self.path.replace("*", "all").replace(".", "_")
+
+
+GROUPS: dict[str, tuple[Setting, ...]] = {
+    "channels": (
+        Setting("commands.imagine.only_channels", "ids"),
+        Setting("commands.ask.only_channels", "ids"),
+        Setting("commands.*.not_channels", "ids"),
+        Setting("review_channel", "text"),
+    ),
+    "roles": (
+        Setting("mod_roles", "ids"),
+        Setting("admin_roles", "ids"),
+        Setting("commands.imagine.only_roles", "ids"),
+        Setting("commands.*.not_roles", "ids"),
+    ),
+    "limits": (
+        Setting("paused", "flag"),
+        Setting("limits.per_minute", "integer"),
+        Setting("limits.max_queued", "integer"),
+        Setting("limits.max_wait_minutes", "integer"),
+        Setting("limits.account_age_days", "integer"),
+    ),
+    "credits": (
+        Setting("credits.timezone", "text"),
+        Setting("credits.daily_free", "integer"),
+        Setting("limits.gift_per_day", "integer"),
+        Setting("credits.role_tiers", "map"),
+        Setting("credits.sku_tiers", "map"),
+    ),
+    "models": (
+        Setting("models.images", "ids"),
+        Setting("models.adapters", "ids"),
+        Setting("defaults.style", "text"),
+        Setting("defaults.size", "text"),
+        Setting("defaults.negative", "lines"),
+    ),
+    "filters": (
+        Setting("policy.thresholds.SEX.hold", "text"),
+        Setting("policy.thresholds.VIO.hold", "text"),
+        Setting("policy.thresholds.HATE.hold", "text"),
+        Setting("policy.thresholds.GORE.blur", "text"),
+        Setting("policy.thresholds.IP.hold", "text"),
+    ),
+    "language": (
+        Setting("locale", "choice", ("", *LOCALES)),
+        Setting("disclosure", "lines"),
+    ),
+    "keeping": (
+        Setting("keeping.generations_days", "integer"),
+        Setting("keeping.conversations_days", "integer"),
+        Setting("keeping.uploads_days", "integer"),
+    ),
+}
+"""At most five a group, since that is what a Discord dialogue holds; every other setting has its
+path and is set by ``/config action:set``."""
+
+BY_PATH = {setting.path: setting for group in GROUPS.values() for setting in group}
+
+FOREIGN = frozenset({"policy", "styles", "personas", "label_profile", "chat", "terms", "help"})
+"""Top-level settings of other rooms, checked where they are used."""
+
+
+def check(settings: Mapping[str, Any], text: str = "") -> None:
+    """Raise ``BadInput`` for the first value that makes no sense, in any room.
+
+    ``text`` is the file it came from, for the line.
+    """
+    unknown = sorted(set(settings) - KEYS - FOREIGN)
+    if unknown:
+        line = document.line_of(text, unknown[0]) if text else 0
+        raise BadInput("setting_unknown", path=unknown[0][:80], line=line)
+    document.validate(settings, text)
+    try:
+        Policy.model_validate(settings.get("policy", {}))
+    except ValidationError as error:
+        raise document.invalid(error, text, "policy.") from error
+
+
+def default(path: str) -> Any:
+    """What is in force when nothing was set; None where the default is *nothing*."""
+    found = book.get(Rules().model_dump(mode="json"), path)
+    if found is None and path.startswith("policy.thresholds."):
+        code, line = path.split(".")[2:4]
+        found = Policy().of(code).model_dump().get(line)  # type: ignore[arg-type]
+    return found
+
+
+def shown(value: Any) -> str:
+    """A value as it is typed and read."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def typed(path: str, raw: str) -> Any:
+    """A value from what was typed; None for empty, which means the default again.
+
+    Raises ``BadInput('setting_invalid')`` for a number or a yes that is none, and
+    ``BadInput('setting_unknown')`` for a path of no room.
+    """
+    raw = raw.strip()
+    if path.split(".")[0] not in KEYS | FOREIGN:
+        raise BadInput("setting_unknown", path=path[:80], line=0)
+    if raw == "":
+        return None
+    setting = BY_PATH.get(path)
+    kind = setting.kind if setting is not None else "any"
+    if kind == "integer":
+        if not raw.lstrip("-").isdigit():
+            raise BadInput("setting_invalid", path=path[:80], why="a whole number is needed")
+        return int(raw)
+    if kind == "flag":
+        if raw.lower() not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
+            raise BadInput("setting_invalid", path=path[:80], why="true or false is needed")
+        return raw.lower() in ("true", "yes", "on", "1")
+    if kind == "ids":
+        return ids_in(raw)
+    if kind == "map":
+        pairs = [part.partition("=") for part in raw.replace("\n", ",").split(",") if part.strip()]
+        if not all(sep and key.strip() and value.strip() for key, sep, value in pairs):
+            raise BadInput("setting_invalid", path=path[:80], why="write role=tier, role=tier")
+        return {"".join(ids_in(key)): value.strip() for key, _, value in pairs}
+    if kind in ("text", "choice", "lines") and not path.startswith("policy."):
+        return raw
+    return _literal(raw)
+
+
+def ids_in(raw: str) -> list[str]:
+    """Ids out of commas, spaces and mentions (``<#12>``, ``<@&34>``, ``<#C1|art>``)."""
+    words = raw.replace(",", " ").split()
+    return [word.strip("<>@#&!").split("|")[0] for word in words if word.strip("<>@#&!")]
+
+
+def _literal(raw: str) -> Any:
+    """A TOML value where it is one, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def form_of(group: str, settings: Mapping[str, Any], texts: Texts) -> Form:
+    """A group's dialogue with what is in force filled in. Raises ``KeyError`` for no group."""
+    fields = []
+    for setting in GROUPS[group]:
+        value = book.get(settings, setting.path)
+        if value is None:
+            value = default(setting.path)
+        kind: Literal["text", "long", "choice", "integer"] = "text"
+        if setting.kind in ("lines", "map"):
+            kind = "long"
+        elif setting.kind in ("choice", "flag"):
+            kind = "choice"
+        elif setting.kind == "integer":
+            kind = "integer"
+        fields.append(
+            FormField(
+                name=setting.path, label=texts(f"setting.{setting.key}"), kind=kind,
+                value=shown(value), help=texts(f"setting_help.{setting.key}"),
+                choices=("true", "false") if setting.kind == "flag" else setting.choices,
+            )
+        )  # fmt: skip
+    return Form(
+        title=texts(f"group.{group}"), submit=texts("config.save"), verb=Verb.CONFIG, target=group,
+        fields=tuple(fields),
+    )  # fmt: skip

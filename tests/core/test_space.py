@@ -1,0 +1,348 @@
+"""Credits, settings, limits and privacy through the front door, on both databases."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from typing import Any
+
+import pytest
+from sqlmodel import Session, select
+
+from bot.commands import COMMANDS
+from bot.commands.privacy import ledger_csv
+from bot.core import config
+from bot.core.limits import MAKES
+from bot.core.reply import Verb
+from bot.core.services import Services
+from bot.core.texts import texts_for
+from storage import switches
+from storage.database import Database
+from storage.errors import BadInput
+from storage.models import Job, Member, SettingChange, Workspace
+from storage.schema import JobStatus
+from tests.conftest import HandClock, sound
+from tests.fakes import FakeAdapter
+
+ADMIN: dict[str, Any] = {"name": "boss", "role": "admin"}
+
+
+def settings(database: Database) -> dict[str, Any]:
+    return database.read(lambda s: dict(s.exec(select(Workspace)).one().settings))
+
+
+# -- credits -----------------------------------------------------------------------------------
+
+
+async def test_credits_say_what_there_is_when_more_comes_and_what_things_cost(
+    fake: FakeAdapter, clock: HandClock
+) -> None:
+    job = await fake.say("imagine", prompt="a red apple")
+    card = await fake.say("credits")
+    assert card.data["pots"] == {"daily": 0, "monthly": 50, "lasting": 0}
+    assert card.data["next_grant_at"] > clock.now
+    assert [line["kind"] for line in card.data["entries"]] == ["grant"]
+    assert "128x128" in card.text and "+50" in card.text
+    assert job.job_id is not None
+
+
+async def test_a_gift_is_shown_first_and_moves_once(fake: FakeAdapter, database: Database) -> None:
+    await fake.say("credits", "bob")
+    asked = await fake.say("gift", member="@bob", amount=20)
+    assert (await fake.say("credits")).data["available"] == 50, "nothing moved yet"
+    [button] = asked.buttons
+    assert button.verb is Verb.CONFIRM
+    other = await fake.press(Verb.CONFIRM, button.target, "bob")
+    assert other.code == "intent_unknown"
+    done = await fake.press(Verb.CONFIRM, button.target)
+    assert done.code is None and "bob" in done.text
+    assert (await fake.press(Verb.CONFIRM, button.target)).code == "intent_unknown"
+    assert (await fake.say("credits", "bob")).data["available"] == 70
+    assert sound(database)
+
+
+async def test_a_refused_gift_may_be_confirmed_later(fake: FakeAdapter, clock: HandClock) -> None:
+    await fake.say("credits", "bob")
+    first = await fake.say("gift", member="bob", amount=50)
+    second = await fake.say("gift", member="bob", amount=10)
+    await fake.press(Verb.CONFIRM, first.buttons[0].target)
+    late = await fake.press(Verb.CONFIRM, second.buttons[0].target)
+    assert late.code == "gift_day"
+    assert (await fake.press(Verb.CONFIRM, second.buttons[0].target)).code == "gift_day"
+    clock.advance(11 * 60_000)
+    assert (await fake.press(Verb.CONFIRM, second.buttons[0].target)).code == "intent_unknown"
+
+
+async def test_codes_and_corrections_are_an_admin_s(fake: FakeAdapter) -> None:
+    await fake.say("credits")
+    for command, values in (
+        ("grant", {"member": "ann", "amount": 5, "reason": "x"}),
+        ("tier", {"member": "ann", "tier": "pro"}),
+        ("code", {"code": "HELLO", "amount": 5}),
+        ("config", {}),
+    ):
+        assert (await fake.say(command, **values)).code == "role_needed", command
+        assert (await fake.say(command, "mod", role="moderator", **values)).code == "role_needed"
+    assert (await fake.say("grant", **ADMIN, member="ann", amount=25, reason="prize")).code is None
+    assert (await fake.say("code", **ADMIN, code="hello", amount=5, uses=1)).code is None
+    assert (await fake.say("redeem", code="HELLO")).code is None
+    assert (await fake.say("credits")).data["available"] == 80
+    assert (await fake.say("tier", **ADMIN, member="ann", tier="pro", days=3)).code is None
+    assert (await fake.say("credits")).data["tier"] == "pro"
+
+
+async def test_the_same_grant_delivered_twice_is_one(fake: FakeAdapter) -> None:
+    await fake.say("credits")
+    for _ in range(3):
+        await fake.say("grant", **ADMIN, key="k", member="ann", amount=25, reason="prize")
+    assert (await fake.say("credits")).data["available"] == 75
+
+
+async def test_linking_from_another_workspace(fake: FakeAdapter) -> None:
+    code = (await fake.say("link")).data["code"]
+    fake.workspace = "elsewhere"
+    assert (await fake.say("link", "anna", code=code)).code is None
+    assert (await fake.say("credits", "anna")).data["available"] == 100
+    assert (await fake.say("link", "anna", undo=True)).code is None
+
+
+# -- limits ------------------------------------------------------------------------------------
+
+
+def change(database: Database, **values: Any) -> None:
+    def write(session: Session) -> None:
+        row = session.exec(select(Workspace)).one()
+        row.settings = row.settings | values
+        session.add(row)
+
+    database.write(write)
+
+
+async def test_the_operator_s_stop_switch_stops_everything_new(
+    fake: FakeAdapter, database: Database, clock: HandClock
+) -> None:
+    job = await fake.say("imagine", prompt="a red apple")
+    database.write(switches.turn, switches.STOP, True, now=clock.now)
+    for name, role in (("ann", "member"), ("boss", "admin")):
+        said = await fake.say("imagine", name, role=role, prompt="a red apple")
+        assert said.code == "rule_stopped"
+    assert (await fake.press(Verb.REROLL, job.job_id or "")).code == "rule_stopped"
+    for command in ("credits", "help", "privacy", "queue", "history"):
+        assert (await fake.say(command)).code is None, command
+    assert (await fake.say("cancel", job=job.job_id)).status is JobStatus.CANCELLED
+    database.write(switches.turn, switches.STOP, False, now=clock.now)
+    assert (await fake.say("imagine", prompt="a red apple")).code is None
+
+
+async def test_a_pause_and_a_time_out_refuse_in_words(
+    fake: FakeAdapter, database: Database, clock: HandClock
+) -> None:
+    await fake.say("credits")
+    change(database, paused=True)
+    assert (await fake.say("ask", prompt="hello")).code == "rule_paused"
+    change(database, paused=False)
+
+    def ban(session: Session) -> None:
+        row = session.exec(select(Member)).one()
+        row.banned_until = clock.now + 90_000
+        session.add(row)
+
+    database.write(ban)
+    said = await fake.say("ask", prompt="hello")
+    assert said.code == "rule_timed_out" and "2 minutes" in said.text
+    clock.advance(90_000)
+    assert (await fake.say("ask", prompt="hello")).code is None
+
+
+async def test_channel_and_role_rules_hold_for_buttons_too(
+    fake: FakeAdapter, database: Database
+) -> None:
+    job = await fake.say("imagine", prompt="a red apple")
+    change(database, commands={"imagine": {"only_channels": ["art"]}})
+    assert (await fake.say("imagine", prompt="a red apple")).code == "rule_only_channels"
+    assert (await fake.press(Verb.REROLL, job.job_id or "")).code == "rule_only_channels"
+    fake.channel = "art"
+    assert (await fake.press(Verb.REROLL, job.job_id or "")).code is None
+
+
+async def test_a_flood_is_slowed_and_costs_nothing(fake: FakeAdapter, database: Database) -> None:
+    await fake.say("credits")
+    change(database, limits={"burst": 2, "per_minute": 6})
+    codes = [(await fake.say("imagine", prompt="a red apple")).code for _ in range(4)]
+    assert codes == [None, None, "too_fast", "too_fast"]
+    assert (await fake.say("credits")).data["pending"] == 2
+    assert sound(database)
+
+
+async def test_a_thousand_commands_give_the_tier_s_jobs_and_no_more(
+    fake: FakeAdapter, database: Database, clock: HandClock
+) -> None:
+    """The flood of RELIABILITY.md 5, row 15, one command every 10 ms."""
+    accepted = 0
+    for _ in range(120):
+        accepted += (await fake.say("imagine", prompt="a red apple")).code is None
+        clock.advance(10)
+    assert accepted == 3, "the free tier's queue"
+    rows = database.read(lambda s: s.exec(select(Job)).all())
+    assert len(rows) == 3
+    assert (await fake.say("imagine", "bob", prompt="a red apple")).code is None
+    assert sound(database)
+
+
+async def test_a_tier_s_limits_are_said_before_anything_is_held(
+    fake: FakeAdapter, database: Database
+) -> None:
+    def narrow(session: Session) -> None:
+        from storage.models import Tier
+
+        row = session.get_one(Tier, "free")
+        row.max_side, row.max_steps, row.max_count = 128, 20, 2
+        session.add(row)
+
+    database.write(narrow)
+    for values, code in (
+        ({"size": "256x256"}, "tier_side"), ({"steps": 40}, "tier_steps"),
+        ({"count": 4}, "tier_count"),
+    ):  # fmt: skip
+        assert (await fake.say("imagine", prompt="a red apple", **values)).code == code
+    assert (await fake.say("credits")).data["pending"] == 0
+
+
+def test_every_rule_has_its_sentence_in_both_languages() -> None:
+    refusals = ["stopped", "paused", "timed_out", "least", "not_role", "only_roles",
+                "not_channel", "only_channels"]  # fmt: skip
+    passes = ["running", "not_paused", "not_timed_out", "no_rule_command", "rule_command",
+              "no_rule_all", "rule_all"]  # fmt: skip
+    for locale in ("en", "zh"):
+        texts = texts_for(locale)
+        for code in refusals:
+            assert texts.has(f"error.rule_{code}") and texts.has(f"trail.{code}")
+        assert all(texts.has(f"trail.{code}") for code in passes)
+    assert {command.name for command in COMMANDS} >= MAKES & {"imagine", "ask"}
+
+
+# -- settings ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", list(config.GROUPS))
+async def test_every_group_opens_saves_unchanged_and_says_so(
+    fake: FakeAdapter, database: Database, group: str
+) -> None:
+    assert (await fake.press(Verb.CONFIG, group)).code == "admins_only"
+    opened = await fake.press(Verb.CONFIG, group, **ADMIN)
+    assert opened.form is not None and 1 <= len(opened.form.fields) <= 5
+    values = {field.name: field.value for field in opened.form.fields}
+    saved = await fake.press(Verb.CONFIG, group, **ADMIN, **values)
+    assert saved.code is None
+    assert settings(database) == {}, "saving what is there changes nothing"
+
+
+async def test_a_group_is_saved_from_its_form(fake: FakeAdapter, database: Database) -> None:
+    saved = await fake.press(
+        Verb.CONFIG, "limits", **ADMIN,
+        **{"paused": "false", "limits.per_minute": "7", "limits.max_queued": "30",
+           "limits.max_wait_minutes": "10", "limits.account_age_days": "7"},
+    )  # fmt: skip
+    assert saved.code is None
+    assert settings(database) == {"limits": {"per_minute": 7}}
+    await fake.press(
+        Verb.CONFIG, "credits", **ADMIN, **{"credits.role_tiers": "<@&77>=pro, 88=team"}
+    )
+    assert settings(database)["credits"] == {"role_tiers": {"77": "pro", "88": "team"}}
+
+
+async def test_set_undo_history_export_import(fake: FakeAdapter, database: Database) -> None:
+    async def admin(**values: Any) -> Any:
+        return await fake.say("config", **ADMIN, **values)
+
+    assert (await admin(action="set", path="limits.burst", value="0")).code == "setting_invalid"
+    assert (await admin(action="set", path="nonsense", value="1")).code == "setting_unknown"
+    assert (await admin(action="set", path="policy.thresholds.CSAE.block", value="0.9")).code
+    await admin(action="set", path="limits.burst", value="5")
+    await admin(action="set", path="policy.thresholds.HATE.hold", value="0.3")
+    exported = await admin(action="export")
+    assert exported.document is not None and exported.document.name.endswith(".toml")
+    text = exported.data["toml"]
+    assert settings(database) == {
+        "limits": {"burst": 5}, "policy": {"thresholds": {"HATE": {"hold": 0.3}}},
+    }  # fmt: skip
+    await admin(action="undo")
+    assert "policy" not in settings(database)
+    broken = text.replace("burst = 5", "burst = -5")
+    refused = await admin(action="import", value=broken)
+    assert refused.code == "setting_invalid_line"
+    assert refused.data["params"]["path"] == "limits.burst"
+    before = settings(database)
+    assert settings(database) == before
+    await admin(action="import", value=text)
+    assert settings(database)["policy"] == {"thresholds": {"HATE": {"hold": 0.3}}}
+    kept = await admin(action="history")
+    assert len(kept.data["changes"]) == 4
+    await admin(action="preset", value="family")
+    assert settings(database)["limits"] == {"account_age_days": 30}
+    assert (await admin(action="preset", value="pirates")).code == "preset_unknown"
+    assert len(database.read(lambda s: s.exec(select(SettingChange)).all())) == 5
+
+
+async def test_why_names_the_rule_that_decides(fake: FakeAdapter, database: Database) -> None:
+    await fake.say("credits")
+    change(database, commands={"imagine": {"only_channels": ["art"]}})
+    said = await fake.say("config", **ADMIN, action="why", member="<@ann>", channel="<#general>",
+                          what="/imagine")  # fmt: skip
+    assert said.data == {
+        "allowed": False, "rule": "only_channels",
+        "trail": ["running", "not_paused", "not_timed_out", "only_channels"],
+    }  # fmt: skip
+    said = await fake.say("config", **ADMIN, action="why", member="ann", channel="art",
+                          what="imagine")  # fmt: skip
+    assert said.data["allowed"] is True
+
+
+def test_what_is_typed_for_a_setting() -> None:
+    assert config.typed("mod_roles", "<@&1>, 2 <@&3>") == ["1", "2", "3"]
+    assert config.typed("commands.*.not_channels", "<#C1|art> <#2>") == ["C1", "2"]
+    assert config.typed("paused", "Yes") is True
+    assert config.typed("limits.burst", "7") == 7
+    assert config.typed("defaults.negative", " blurry ") == "blurry"
+    assert config.typed("policy.thresholds.SEX.hold", "0.4") == 0.4
+    assert config.typed("paused", "  ") is None
+    for path, raw in (("paused", "perhaps"), ("limits.per_minute", "many"),
+                      ("credits.role_tiers", "pro"), ("nothing.here", "1")):  # fmt: skip
+        with pytest.raises(BadInput):
+            config.typed(path, raw)
+
+
+# -- privacy -----------------------------------------------------------------------------------
+
+
+async def test_export_forget_export(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    job = await fake.say("imagine", prompt="my secret garden")
+    packed = await fake.say("privacy", action="export")
+    assert packed.document is not None
+    with zipfile.ZipFile(io.BytesIO(packed.document.content)) as archive:
+        data = json.loads(archive.read("data.json"))
+        assert archive.read("ledger.csv").startswith(b"at,kind,credits")
+    assert data["jobs"][0]["spec"]["prompt"] == "my secret garden"
+    asked = await fake.say("privacy", action="forget")
+    busy = await fake.press(Verb.CONFIRM, asked.buttons[0].target)
+    assert busy.code == "forget_busy"
+    await fake.say("cancel", job=job.job_id)
+    asked = await fake.say("privacy", action="forget")
+    done = await fake.press(Verb.CONFIRM, asked.buttons[0].target)
+    assert done.code is None
+    again = await fake.say("privacy", action="export")
+    assert again.document is not None
+    with zipfile.ZipFile(io.BytesIO(again.document.content)) as archive:
+        assert b"secret" not in archive.read("data.json")
+    assert (await fake.say("privacy")).code is None
+    assert sound(database)
+
+
+def test_a_csv_cell_never_runs_in_a_spreadsheet() -> None:
+    lines = [{"at": 1, "kind": "deduct", "credits": -5, "job": None, "reason": "=HYPERLINK(1)"}]
+    rows = list(csv.reader(io.StringIO(ledger_csv(lines))))
+    assert rows[1] == ["1", "deduct", "-5", "", "'=HYPERLINK(1)"]
