@@ -28,7 +28,8 @@ from storage.workspaces import Actor, enrol
 T = TypeVar("T")
 
 
-def _print_json(data: dict[str, Any]) -> None:
+def print_json(data: dict[str, Any]) -> None:
+    """One object on standard output, and nothing else."""
     sys.stdout.write(jsonlib.dumps(data) + "\n")
     sys.stdout.flush()
 
@@ -40,6 +41,11 @@ def _settings() -> BotSettings:
     if instance is None:
         return settings
     return settings.model_copy(update={"database_url": instance.database_url})
+
+
+def opened(read: Callable[[Database], T]) -> T:
+    """Do something with this studio's database, whether the studio runs or not."""
+    return _with_database(_settings(), read)
 
 
 def _with_database(settings: BotSettings, read: Callable[[Database], T]) -> T:
@@ -82,7 +88,7 @@ def run_jobs(*, json: bool, limit: int) -> int:
             }
             for one in seen
         ]
-        _print_json({"jobs": rows})
+        print_json({"jobs": rows})
         return 0
     if not seen:
         sys.stdout.write('No jobs yet: atelier imagine "a red apple"\n')
@@ -145,7 +151,7 @@ def run_models(*, json: bool) -> int:
         styles = {c.name: [s.name for s in registry.styles_for(c.name)]
                   for c in registry.cards.values() if c.kind is JobKind.IMAGE}  # fmt: skip
         profiles = [p.model_dump(mode="json") | {"suggested": p is suggested} for p in PROFILES]
-        _print_json({"models": rows, "styles": styles, "profiles": profiles})
+        print_json({"models": rows, "styles": styles, "profiles": profiles})
         return 0
     table = Table(
         "name", "kind", "here", "size", "memory", "source", "revision", "licence", box=None
@@ -198,7 +204,7 @@ def run_ledger_verify(*, json: bool) -> int:
 
     report = _with_database(settings, read)
     if json:
-        _print_json(report)
+        print_json(report)
     else:
         write = sys.stdout.write
         write(f"{report['entries']} entries replayed\n")
@@ -222,7 +228,7 @@ def run_doctor(*, json: bool) -> int:
     found = asyncio.run(examine(settings))
     blocked = any(one.level is Level.BLOCK for one in found)
     if json:
-        _print_json({"ok": not blocked, "checks": [one.model_dump(mode="json") for one in found]})
+        print_json({"ok": not blocked, "checks": [one.model_dump(mode="json") for one in found]})
         return 5 if blocked else 0
     console = _console()
     marks = {Level.OK: "[green]ok[/green]   ", Level.WARN: "[yellow]note[/yellow] ",

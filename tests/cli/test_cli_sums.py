@@ -1,0 +1,41 @@
+"""The operator's sums and the stop switch on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bot.cli.app import app
+from storage import switches
+from storage.database import Database
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(f"ATELIER_{name}", raising=False)
+    monkeypatch.setenv("ATELIER_HOME", str(tmp_path / "var"))
+    return tmp_path / "var"
+
+
+def test_economics_prints_measures_and_every_input(home: Path) -> None:
+    ran = CliRunner().invoke(
+        app, ["economics", "--json", "--members", "200", "--price", "500", "--months", "2"]
+    )
+    assert ran.exit_code == 0
+    said = json.loads(ran.stdout)
+    assert {line["kind"] for line in said["measured"]["kinds"]} >= {"image", "chat"}
+    assert said["assumptions"]["members"] == 200
+    assert [month["month"] for month in said["projection"]] == [1, 2]
+    assert said["projection"][0]["revenue_cents"] == 200 * 0.05 * 500
+
+
+def test_stop_and_resume(home: Path) -> None:
+    for words, on in ((["stop", "too hot"], True), (["resume"], False)):
+        assert CliRunner().invoke(app, words).exit_code == 0
+        database = Database(f"sqlite:///{home.resolve() / 'atelier.db'}")
+        assert database.read(switches.is_on, switches.STOP) is on
+        database.close()
