@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
+from moderation.lists import EMPTY, Lists
 from moderation.policy import Policy, Surface, decide
 from storage.errors import OperatorError
 from storage.schema import Category, Flag, Verdict
@@ -51,6 +52,8 @@ class Content:
     text: str | None = None
     image: Any = None
     context: tuple[str, ...] = ()
+    lists: Lists = EMPTY
+    """The workspace's own words and names."""
 
 
 class Stage(Protocol):

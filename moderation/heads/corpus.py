@@ -112,7 +112,7 @@ def load(folder: Path) -> Corpus:
                    kind=func)
         )  # fmt: skip
     for lang in sorted(multilingual):
-        records += _sample(multilingual[lang], 800)
+        records += _sample(multilingual[lang], 250)
     hateful: list[Record] = []
     other: list[Record] = []
     for row in rows(folder, "davidson"):
@@ -121,10 +121,10 @@ def load(folder: Path) -> Corpus:
             Record("davidson", str(row["text"]), frozenset({"HATE"} if bad else ()),
                    frozenset(HEADS) - {"HATE"}, f"davidson:{row['id']}", weight=0.5)
         )  # fmt: skip
-    records += _sample(hateful, 1430) + _sample(other, 2000)
+    records += _sample(hateful, 700) + _sample(other, 700)
     records += _sample(
         [Record("civil_toxicspans", str(r["text"]), frozenset({"HAR"}), toxic_silent,
-                f"civil:{r['id']}") for r in rows(folder, "civil_toxicspans")], 1500)  # fmt: skip
+                f"civil:{r['id']}") for r in rows(folder, "civil_toxicspans")], 600)  # fmt: skip
     for name in ("surge_toxicity", "wiki_toxicity_small"):
         for row in rows(folder, name):
             bad = row["label"] == 1
@@ -132,7 +132,7 @@ def load(folder: Path) -> Corpus:
                 Record(name, str(row["text"]), frozenset({"HAR"} if bad else ()),
                        toxic_silent if bad else frozenset(), f"{name}:{row['id']}")
             )  # fmt: skip
-    for name, most in (("diffusiondb_refl", 3500), ("partiprompts", 1632), ("cse_frr_benign", 750),
+    for name, most in (("diffusiondb_refl", 1500), ("partiprompts", 1632), ("cse_frr_benign", 750),
                        ("sneakyprompt_animals", 100)):  # fmt: skip
         records += _sample(
             [Record(name, str(r["text"]), group=f"{name}:{r['id']}") for r in rows(folder, name)],

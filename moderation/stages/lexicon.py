@@ -11,6 +11,7 @@
     groups = ["sexual"]                # ... and, or only, one side of a pair
     terms = ["two words", "word"]      # lower case; word boundaries are added
     patterns = ['\\bw[a-z]rd\\b']      # regular expressions, bounded repeats only
+    rewrite = "a cartoon mouse"        # what may be said instead, if anything
 
     [[pairs]]                          # both groups near each other
     id = "csae.minor-sexual"
@@ -43,6 +44,8 @@ class Rule(Frozen):
     groups: frozenset[str] = frozenset()
     terms: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
+    rewrite: str = ""
+    """What a member may say instead of the term; empty for most rules."""
 
 
 class Pair(Frozen):

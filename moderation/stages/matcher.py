@@ -6,14 +6,16 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from moderation.stages.lexicon import Lexicon, Rule
 from moderation.stages.normalise import forms, plain, squeeze
 
 _SHORTEST_SQUEEZED = 3
 """Terms shorter than this when squeezed ("ass" becomes "as") are not looked for that way."""
+
+_TERM, _ALLOWED, _OWN = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,9 @@ class Hit:
     rule: Rule
     start: int
     end: int
+    excused: bool = False
+    """Inside a phrase that this workspace allows: no finding by itself, but still a side of a
+    pair, so that allowing a word never opens child safety."""
 
 
 class Matcher:
@@ -32,7 +37,8 @@ class Matcher:
     well under one.
     """
 
-    def __init__(self, lexicon: Lexicon) -> None:
+    def __init__(self, lexicon: Lexicon, allow: Iterable[str] = ()) -> None:
+        """``allow`` are a workspace's own phrases; the lexicon's own excuse altogether."""
         import ahocorasick
 
         terms: dict[str, list[Rule]] = defaultdict(list)
@@ -45,13 +51,15 @@ class Matcher:
                     if key.isascii() and key.isalpha() and len(short) >= _SHORTEST_SQUEEZED:
                         squeezed[short].append(rule)
         allowed = {key for phrase in lexicon.allow for key in _spellings(phrase)}
+        own = {key for phrase in allow for key in _spellings(phrase)} - allowed
         self._squeezed = dict(squeezed)
         self._patterns = [(re.compile(p), rule) for rule in lexicon.rules for p in rule.patterns]
         self._automaton = ahocorasick.Automaton()
-        for key in terms.keys() | allowed:
-            self._automaton.add_word(key, (len(key), key in allowed, tuple(terms.get(key, ()))))
+        for key in terms.keys() | allowed | own:
+            kind = _ALLOWED if key in allowed else _OWN if key in own else _TERM
+            self._automaton.add_word(key, (len(key), kind, tuple(terms.get(key, ()))))
         self._automaton.make_automaton()
-        self._empty = not terms and not allowed
+        self._empty = not terms and not allowed and not own
 
     def find(self, text: str) -> list[list[Hit]]:
         """The hits in each form of the text that has any; places count within their form."""
@@ -63,24 +71,33 @@ class Matcher:
                 found.append(hits)
         return found
 
+    def raw(self, text: str) -> list[Hit]:
+        """The hits in the text exactly as it is (lower case expected)."""
+        return self._in_form(text)
+
     def _in_form(self, text: str) -> list[Hit]:
         allowed: list[tuple[int, int]] = []
+        own: list[tuple[int, int]] = []
         hits: list[Hit] = []
-        for start, end, excused, rules in self._words(text):
-            if excused:
-                allowed.append((start, end))
+        for start, end, kind, rules in self._words(text):
+            if kind != _TERM:
+                (allowed if kind == _ALLOWED else own).append((start, end))
             hits.extend(Hit(rule, start, end) for rule in rules)
         for pattern, rule in self._patterns:
             hits.extend(Hit(rule, *match.span()) for match in pattern.finditer(text))
-        return [hit for hit in hits if not _inside(hit, allowed)] if allowed else hits
+        if allowed:
+            hits = [hit for hit in hits if not _inside(hit, allowed)]
+        if own:
+            hits = [replace(hit, excused=True) if _inside(hit, own) else hit for hit in hits]
+        return hits
 
-    def _words(self, text: str) -> Iterator[tuple[int, int, bool, tuple[Rule, ...]]]:
+    def _words(self, text: str) -> Iterator[tuple[int, int, int, tuple[Rule, ...]]]:
         if self._empty:
             return
-        for last, (length, excused, rules) in self._automaton.iter(text):
+        for last, (length, kind, rules) in self._automaton.iter(text):
             start, end = last - length + 1, last + 1
             if _stands_alone(text, start, end):
-                yield start, end, excused, rules
+                yield start, end, kind, rules
 
 
 def _inside(hit: Hit, spans: list[tuple[int, int]]) -> bool:

@@ -9,7 +9,11 @@ the raw text must always count as well. The forms, each built on the one before:
   variation selectors and stray combining marks;
 * folded: accents dropped and look-alike letters of other scripts made Latin;
 * joined: "n u d e", "n.u.d.e", "nu-de" and "裸 体" put together again;
-* leet: 0 1 3 4 5 7 @ $ and others inside words read as letters, "1" once as i and once as l.
+* leet: 0 1 3 4 5 7 @ $ and others inside words read as letters, "1" once as i and once as l;
+* loose: single letters with any signs or emoji between them ("n.u-d*e") put together;
+* turned: upside-down letters read from the end;
+* decoded: what base64, hexadecimal, escapes, rot13 and tag characters say
+  (:mod:`moderation.stages.decode`), each in all the forms above.
 
 ``squeezed`` holds words with a letter three times or more in a row ("nuuuude"), each run made
 one; compare them with terms whose own doubles are squeezed too.
@@ -21,6 +25,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from moderation.stages.decode import decoded
 
 _PAIRS = (
     # Cyrillic
@@ -51,6 +57,13 @@ _LEET_SIGN = re.compile(r"[0-9@$+€¢£µ!|]")
 
 _HAN = "\u3040-\u30ff\u3400-\u9fff"
 _SPACED = re.compile(r"(?<!\w)\w(?:([ ._\-*/|,~+·•])\w)(?:\1\w)+(?!\w)")
+_LOOSE = re.compile(
+    r"(?<!\w)\w(?:[^\w\s]{1,3}\s?|\s[^\w\s]{1,2}\s?)\w(?:(?:[^\w\s]{1,3}\s?|\s{1,2}(?:[^\w\s]{1,2}\s?)?)\w)+(?!\w)"
+)
+_BETWEEN = re.compile(r"[\W_]+")
+_FLIPPED = str.maketrans("ɐɔǝɟƃɥᴉıɾʞʃɯɹʇʌʍʎ", "acefghiijklmrtvwy")
+_FLIP_SIGN = re.compile("[ɐɔǝɟƃɥᴉɾʞʃɯɹʇʌʍʎ]")
+_FLIP_WHOLE = str.maketrans("bdnpqu", "qpudbn")
 _INSIDE = re.compile(r"(?<=[^\W\d_])[._\-*'`´~·•|](?=[^\W\d_])")
 _BETWEEN_HAN = re.compile(rf"(?<=[{_HAN}])[\s._\-*/|,~+·•]+(?=[{_HAN}])")
 _SEPARATORS = re.compile(r"[ ._\-*/|,~+·•]")
@@ -71,8 +84,11 @@ class Forms:
     squeezed: tuple[str, ...] = ()
 
 
-def forms(text: str) -> Forms:
-    """Every form of a text; for plain ASCII words there is only one. Linear in its length."""
+def forms(text: str, *, hidden: bool = True) -> Forms:
+    """Every form of a text; for plain ASCII words there is only one. Linear in its length.
+
+    ``hidden=False`` leaves codes (base64 and the like) undecoded.
+    """
     raw = unicodedata.normalize("NFC", text).casefold()
     clean = plain(raw)
     folded = fold(clean)
@@ -83,6 +99,15 @@ def forms(text: str) -> Forms:
     for source in (folded, joined):
         for table in (_LEET_I, _LEET_L):
             variants[_unleet(source, table)] = None
+    loose = _LOOSE.sub(lambda found: _BETWEEN.sub("", found.group()), clean)
+    if loose != clean:
+        variants[fold(loose)] = None
+    if _FLIP_SIGN.search(raw):
+        variants[raw.translate(_FLIPPED | _FLIP_WHOLE)[::-1]] = None
+    if hidden:
+        for piece in decoded(text):
+            for variant in forms(piece, hidden=False).variants:
+                variants[variant] = None
     words = {w for v in tuple(variants) for w in _WORD.findall(v) if _RUN.search(w)}
     return Forms(tuple(variants), tuple(sorted({squeeze(word) for word in words})))
 

@@ -15,7 +15,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from moderation.policy import Surface
+from moderation.lists import EMPTY, IpMode, Lists
+from moderation.policy import LOCKED, Surface
 from moderation.stages.lexicon import Lexicon, Pair, built_in
 from storage.schema import Category, Flag
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 MINOR = "minor"
 """The group of words and ages that mean a minor."""
+
+KEPT = 32
+"""Workspaces whose compiled lists are kept."""
+
+NEVER_EXCUSED = LOCKED | {Category.REAL}
+"""Codes whose words a workspace's allow list cannot excuse."""
 
 MAX_CHARS = 100_000
 """Longer texts raise, so they are held: far above any limit on prompts, and half a second."""
@@ -39,42 +46,92 @@ class TermsStage:
     def __init__(self, read: Callable[[], Lexicon] = built_in) -> None:
         self._read = read
         self._lock = threading.Lock()
-        self._ready: tuple[Matcher, tuple[Pair, ...]] | None = None
+        self._lexicon: Lexicon | None = None
+        self._ready: dict[Lists, tuple[Matcher, tuple[Pair, ...]]] = {}
 
     def load(self) -> None:
         """Read the lists and build the automaton. Raises ``ImportError``, ``OSError`` and
         ``ValueError`` (broken data)."""
         self._loaded()
 
-    def _loaded(self) -> tuple[Matcher, tuple[Pair, ...]]:
+    def _loaded(self, lists: Lists = EMPTY) -> tuple[Matcher, tuple[Pair, ...]]:
+        """The matcher of a workspace; built once (10,000 words take 0.1 s) and kept a while."""
         with self._lock:
-            if self._ready is None:
+            known = self._ready.get(lists)
+            if known is None:
                 from moderation.stages.matcher import Matcher
 
-                lexicon = self._read()
-                self._ready = Matcher(lexicon), lexicon.pairs
-            return self._ready
+                if self._lexicon is None:
+                    self._lexicon = self._read()
+                whole = self._lexicon | lists.lexicon()
+                known = Matcher(whole, lists.allow), whole.pairs
+                while len(self._ready) >= KEPT:
+                    self._ready.pop(next(iter(self._ready)))
+            else:
+                del self._ready[lists]  # so that the last used are kept
+            self._ready[lists] = known
+            return known
 
     def check(self, content: Content) -> Sequence[Flag]:
-        """One flag per rule found; at most one per rule however often it matched."""
-        matcher, pairs = self._loaded()
+        """One flag per rule found; at most one per rule however often it matched.
+
+        Raises ``TimeoutError`` when one of the workspace's patterns takes too long, which holds.
+        """
+        matcher, pairs = self._loaded(content.lists)
         text = content.text or ""
         if len(text) > MAX_CHARS:
             raise ValueError("text too long to judge")
         own = matcher.find(text)
         found: dict[tuple[Category, str], float] = {}
         for hits in own:
-            for rule in {hit.rule for hit in hits}:
+            for rule in {hit.rule for hit in hits if _counts(hit)}:
                 if rule.category is not None:
                     found[rule.category, rule.id] = rule.score
             for pair in pairs:
                 if _near(hits, pair):
                     found[pair.category, pair.id] = pair.score
         self._across(matcher, own, content.context, pairs, found)
+        self._patterns(text, content.lists, found)
         return [
             Flag(category=category, score=score, stage=self.name, detail=rule_id)
             for (category, rule_id), score in found.items()
+            if not (category is Category.IP and content.lists.ip_mode is IpMode.ALLOW)
         ]
+
+    def _patterns(self, text: str, lists: Lists, found: dict[tuple[Category, str], float]) -> None:
+        """The workspace's own regular expressions, on every form of the text."""
+        if not lists.patterns:
+            return
+        from moderation.stages.limits import spans
+        from moderation.stages.normalise import forms
+
+        variants = [text, *forms(text).variants]
+        for entry in lists.patterns:
+            if any(spans(entry.pattern, variant, most=1) for variant in variants):
+                found[entry.category, f"list.{entry.name}"] = entry.score
+
+    def slurs(self, text: str) -> bool:
+        """Whether a listed slur stands in the text (for heads, which may not block alone)."""
+        matcher, _ = self._loaded()
+        return any(
+            hit.rule.category is Category.HATE for hits in matcher.find(text) for hit in hits
+        )
+
+    def rewrite(self, text: str, lists: Lists = EMPTY) -> str | None:
+        """The text with protected names described instead; ``None`` when there is nothing to
+        offer. Works on the text as typed, so a name hidden by look-alikes gets no offer."""
+        matcher, _ = self._loaded(lists)
+        raw = text.casefold()
+        if len(raw) != len(text):
+            return None
+        spots = [hit for hit in matcher.raw(raw) if hit.rule.rewrite]
+        parts: list[str] = []
+        last = 0
+        for hit in sorted(spots, key=lambda h: (h.start, -h.end)):
+            if hit.start >= last:
+                parts += [text[last : hit.start], hit.rule.rewrite]
+                last = hit.end
+        return "".join([*parts, text[last:]]) if parts else None
 
     def _across(
         self,
@@ -101,6 +158,11 @@ class TermsStage:
         """True when the text names a minor or an age below 18 (for checks of the picture)."""
         matcher, _ = self._loaded()
         return MINOR in _groups(matcher.find(text))
+
+
+def _counts(hit: Hit) -> bool:
+    """A workspace's allowed phrase excuses what it may loosen, nothing else."""
+    return not hit.excused or hit.rule.category in NEVER_EXCUSED
 
 
 def _groups(found: Iterable[list[Hit]]) -> set[str]:
