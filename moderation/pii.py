@@ -54,6 +54,10 @@ def us_ssn(text: str) -> bool:
     return area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
 
 
+_NOBODY = re.compile(r"(?:^|\.)(?:example\.(?:com|org|net)|example|test|invalid|localhost)$")
+"""Domains that are nobody's, by RFC 2606."""
+
+
 def _real_mail(text: str) -> bool:
     domain = text.rpartition("@")[2].lower()
     return not re.search(
@@ -69,22 +73,37 @@ def _phone(text: str) -> bool:
     return 10 <= len(_digits(text)) <= 15
 
 
+_SECRET = (
+    r"(?<![\w-])(?:sk-(?:proj-)?[A-Za-z0-9_-]{20,200}|gh[pousr]_[A-Za-z0-9]{30,100}"
+    r"|xox[abpr]-[A-Za-z0-9-]{10,200}|AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{35}"
+    r"|eyJ[A-Za-z0-9_-]{10,500}\.[A-Za-z0-9_-]{10,1000}\.[A-Za-z0-9_-]{10,500})(?![\w-])"
+)
+_EMAIL = (
+    r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,24}(?![\w-])"
+)
+_IBAN = r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)"
+_CARD = r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d.-]*\d)"
+_CHINESE_ID = (
+    r"(?<!\w)[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?!\w)"
+)
+_SSN = r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"
+_PHONE = (
+    r"(?<![\w.+-])(?:\+|00)\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){6,12}(?![\w-])"
+)
+_PHONE_US = r"(?<![\w.+-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?![\w-])"
+_PHONE_CN = r"(?<!\d)1[3-9]\d{9}(?!\d)"
+
 _KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
-    ("secret", re.compile(
-        r"(?<![\w-])(?:sk-(?:proj-)?[A-Za-z0-9_-]{20,200}|gh[pousr]_[A-Za-z0-9]{30,100}"
-        r"|xox[abpr]-[A-Za-z0-9-]{10,200}|AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{35}"
-        r"|eyJ[A-Za-z0-9_-]{10,500}\.[A-Za-z0-9_-]{10,1000}\.[A-Za-z0-9_-]{10,500})(?![\w-])"), _always),
-    ("email", re.compile(
-        r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,24}(?![\w-])"),
-        _real_mail),
-    ("iban", re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)"), iban),
-    ("card", re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d.-]*\d)"), luhn),
-    ("id", re.compile(r"(?<!\w)[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?!\w)"), chinese_id),
-    ("ssn", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"), us_ssn),
-    ("phone", re.compile(r"(?<![\w.+-])(?:\+|00)\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){6,12}(?![\w-])"), _phone),
-    ("phone", re.compile(r"(?<![\w.+-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?![\w-])"), _phone),
-    ("phone", re.compile(r"(?<!\d)1[3-9]\d{9}(?!\d)"), _always),
-)  # fmt: skip
+    ("secret", re.compile(_SECRET), _always),
+    ("email", re.compile(_EMAIL), _real_mail),
+    ("iban", re.compile(_IBAN), iban),
+    ("card", re.compile(_CARD), luhn),
+    ("id", re.compile(_CHINESE_ID), chinese_id),
+    ("ssn", re.compile(_SSN), us_ssn),
+    ("phone", re.compile(_PHONE), _phone),
+    ("phone", re.compile(_PHONE_US), _phone),
+    ("phone", re.compile(_PHONE_CN), _always),
+)
 
 
 def find(text: str) -> list[Found]:

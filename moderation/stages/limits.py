@@ -25,7 +25,7 @@ _MAX_REPEAT = 1000
 
 
 class BadPattern(ValueError):
-    """A pattern that may not be saved; ``reason`` is ``long``, ``broken``, ``slow`` or ``empty``."""
+    """A pattern that may not be saved; ``reason``: ``long``, ``broken``, ``slow``, ``empty``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
