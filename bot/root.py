@@ -11,7 +11,9 @@ from bot.core.texts import texts_for
 from bot.core.uploads import Uploads
 from bot.settings import BotSettings
 from moderation.build import prompt_pipeline
+from moderation.record import Recorder
 from storage.blobs import Blobs
+from storage.clock import now_ms
 from storage.database import Database
 from storage.posts import Posts
 from storage.queue import Wire
@@ -40,6 +42,7 @@ async def build_services(settings: BotSettings, redis_url: str) -> Services:
         prompt_gate=gate,
         posts=Posts(database, vault),
         uploads=Uploads(blobs),
+        recorder=Recorder(database, now_ms, vault),
     )
     if settings.monthly_credits is None:
         return services

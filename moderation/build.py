@@ -6,6 +6,9 @@ so that no chain of imports leads from the bot to nudenet and the bot's image st
 
 from __future__ import annotations
 
+from functools import cache
+
+from moderation.lists import Lists
 from moderation.pipeline import Observer, Pipeline
 from moderation.stages.terms import TermsStage
 
@@ -16,3 +19,13 @@ def prompt_pipeline(timeout_s: float = 10.0, observe: Observer | None = None) ->
     A picture given to it is held, because nothing here can see it.
     """
     return Pipeline([TermsStage()], timeout_s=timeout_s, observe=observe)
+
+
+@cache
+def _terms() -> TermsStage:
+    return TermsStage()
+
+
+def rewritten(text: str, lists: Lists) -> str | None:
+    """A prompt with protected names described instead, to offer when the names are blocked."""
+    return _terms().rewrite(text, lists)

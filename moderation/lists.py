@@ -124,7 +124,8 @@ def save_lists(settings: Mapping[str, Any], lists: Lists) -> dict[str, Any]:
     total = sum(len(deny.terms) for deny in lists.deny)
     if total > MAX_TERMS:
         raise BadInput("terms_many", limit=MAX_TERMS)
-    if any(entry.category in _NO_LIST for entry in (*lists.deny, *lists.patterns)):
+    named = {*(d.category for d in lists.deny), *(p.category for p in lists.patterns)}
+    if named & _NO_LIST:
         raise BadInput("term_category")
     for entry in lists.patterns:
         try:

@@ -23,7 +23,9 @@ from moderation.policy import Policy, Surface, decide
 from storage.errors import OperatorError
 from storage.schema import Category, Flag, Verdict
 
-__all__ = ["Content", "Ending", "Observer", "Pipeline", "Stage", "Surface"]
+__all__ = [
+    "Content", "Ending", "Judgement", "Observer", "Pipeline", "Stage", "Surface", "note_score",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +95,30 @@ Observer = Callable[[str, float, Ending], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """One content judged: the verdict and what it came from."""
+
+    verdict: Verdict
+    scores: dict[str, float]
+    """Everything the stages measured, found or not: ``text.heads/SELF`` to 0.12, say."""
+    versions: dict[str, str]
+    """Of each stage that was asked."""
+    ms: float
+
+
+_SCORES: contextvars.ContextVar[dict[str, float] | None] = contextvars.ContextVar(
+    "moderation_scores", default=None
+)
+
+
+def note_score(name: str, score: float) -> None:
+    """Let a stage record what it measured, below every line too; for the decision record."""
+    scores = _SCORES.get()
+    if scores is not None:
+        scores[name] = score
+
+
+@dataclass(frozen=True, slots=True)
 class _Result:
     flags: tuple[Flag, ...]
     ending: Ending = Ending.OK
@@ -142,6 +168,22 @@ class Pipeline:
 
     async def judge(self, content: Content, policy: Policy) -> Verdict:
         """The verdict on one content. Never raises because of a stage; cancelling is safe."""
+        return (await self.judge_fully(content, policy)).verdict
+
+    async def judge_fully(self, content: Content, policy: Policy) -> Judgement:
+        """The verdict with everything that led to it: what a decision record keeps."""
+        started = time.monotonic()
+        scores: dict[str, float] = {}
+        token = _SCORES.set(scores)
+        try:
+            verdict, asked = await self._judged(content, policy)
+        finally:
+            _SCORES.reset(token)
+        versions = {stage.name: str(getattr(stage, "version", "")) for stage in asked}
+        took = (time.monotonic() - started) * 1000
+        return Judgement(verdict=verdict, scores=dict(scores), versions=versions, ms=took)
+
+    async def _judged(self, content: Content, policy: Policy) -> tuple[Verdict, list[Stage]]:
         results = [
             _fault("pipeline", Ending.ABSENT, f"no stage reads {medium} on {content.surface}")
             for medium in self._unread(content)
@@ -149,7 +191,7 @@ class Pipeline:
         asked = [stage for stage in self.stages if _applies(stage, content)]
         results += await asyncio.gather(*(self._ask(stage, content) for stage in asked))
         flags = [flag for result in results for flag in result.flags]
-        return decide(flags, policy, content.surface)
+        return decide(flags, policy, content.surface), asked
 
     async def judge_all(self, contents: Iterable[Content], policy: Policy) -> list[Verdict]:
         """One verdict per content, in the same order, judged concurrently."""

@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+from storage.models_judged import DecisionRecord as DecisionRecord
+from storage.models_judged import PictureHash as PictureHash
 from storage.models_money import Intent as Intent
 from storage.models_money import LinkCode as LinkCode
 from storage.models_money import PromoCode as PromoCode

@@ -11,6 +11,7 @@ from bot.core.reply import Reply, Verb
 from bot.core.services import Services
 from bot.core.uploads import Uploads
 from moderation.build import prompt_pipeline
+from moderation.record import Recorder
 from storage.blobs import Blobs
 from storage.clock import now_ms
 from storage.database import Database
@@ -29,7 +30,7 @@ def make_services(database: Database, wire: Wire, home: Path, **changes: Any) ->
     parts: dict[str, Any] = {
         "database": database, "wire": wire, "blobs": blobs, "registry": load_registry(),
         "prompt_gate": prompt_pipeline(), "posts": Posts(database, Vault.open(home), clock),
-        "uploads": Uploads(blobs),
+        "uploads": Uploads(blobs), "recorder": Recorder(database, clock, Vault.open(home)),
     }  # fmt: skip
     return Services(**(parts | changes))
 

@@ -17,7 +17,10 @@ from arq.connections import create_pool
 from moderation.build_output import output_pipeline
 from moderation.marks.identity import ensure_identity
 from moderation.pipeline import Pipeline
+from moderation.record import Recorder
+from storage import decisions
 from storage.blobs import Blobs
+from storage.clock import now_ms
 from storage.database import Database
 from storage.errors import OperatorError
 from storage.migrate import migrate
@@ -26,6 +29,7 @@ from storage.queue import QUEUE, Wire, dump_json, load_json, redis_settings
 from storage.redact import Redacting
 from storage.registry import Registry
 from storage.schema import JobKind
+from storage.vault import Vault
 from worker.engine.engine import Engine
 from worker.engine.remote import Remote
 from worker.generate import Floor, Tools
@@ -85,9 +89,11 @@ async def serve(
         except OperatorError as error:
             # The other model still works; jobs for this one fail with a sentence.
             log.error("%s", error)
+    vault = await asyncio.to_thread(Vault.open, settings.home)
     tools = Tools(
         database=database, wire=wire, blobs=Blobs(settings.blobs_dir), registry=registry,
         engine=engine, gate=gate, worker=settings.worker_name, identity=identity,
+        recorder=Recorder(database, now_ms, vault),
         lease_ms=settings.lease_ms, renew_s=settings.lease_ms * 0.3 / 1000,
     )  # fmt: skip
     floor = Floor(tools)
@@ -95,6 +101,7 @@ async def serve(
         asyncio.create_task(forever("floor", floor.run)),
         asyncio.create_task(forever("nudges", lambda: hear_nudges(floor, wire))),
         asyncio.create_task(forever("tickets", lambda: take_tickets(settings, floor, tools))),
+        asyncio.create_task(forever("retention", lambda: keep_tidy(tools))),
         asyncio.create_task(watch_parent(settings.parent_pid, stop)),
         asyncio.create_task(watch_engine(engine, floor, stop)),
     ]
@@ -147,6 +154,13 @@ async def take_tickets(settings: WorkerSettings, floor: Floor, tools: Tools) -> 
     finally:
         with contextlib.suppress(Exception):
             await taker.close()
+
+
+async def keep_tidy(tools: Tools) -> None:
+    """Delete decision records past their time, hourly."""
+    while True:
+        await tools.database.run(decisions.purge, now=tools.clock())
+        await asyncio.sleep(3600)
 
 
 async def watch_engine(engine: Engine, floor: Floor, stop: asyncio.Event) -> None:

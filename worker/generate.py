@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from moderation.marks.identity import Identity
 from moderation.pipeline import Pipeline
+from moderation.record import Recorder
 from storage import jobs
 from storage.blobs import Blobs
 from storage.clock import Clock, now_ms
@@ -56,6 +57,12 @@ class Tools:
     lease_ms: Millis = jobs.LEASE_MS
     slack_ms: Millis = jobs.SLACK_MS
     renew_s: float = RENEW_S
+    recorder: Recorder = None  # type: ignore[assignment]
+    """Judges and keeps decision records; made of the other parts when not given."""
+
+    def __post_init__(self) -> None:
+        if self.recorder is None:
+            object.__setattr__(self, "recorder", Recorder(self.database, self.clock))
 
 
 class Floor:

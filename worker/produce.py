@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from moderation.lists import lists_of
 from moderation.marks.facts import LabelProfile, profile_of
+from moderation.pii import mask
 from moderation.pipeline import Content, Surface
-from moderation.policy import Policy
+from moderation.policy import Policy, reasons
+from moderation.record import About
+from moderation.settings import policy_of
 from storage import prices
 from storage.endings import Ending, Exchange
 from storage.errors import MemberError, OperatorError
@@ -33,6 +37,7 @@ from storage.schema import (
 from storage.workspaces import settings_of
 from worker.engine.errors import BadPicture, Cancelled, ModelUnavailable, OutOfMemory, StepFailed
 from worker.engine.outputs import Answer, Picture, Progress, Restart, Text
+from worker.judging import Bench
 from worker.marking import finished
 from worker.sources import SourceGone, read_sources, sources_of
 
@@ -58,26 +63,27 @@ def failed(code: str, run: Run, **params: str) -> Ending:
 async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     """Run a job to its end. Raises ``Cancelled`` and ``EngineStopped`` for the caller to settle."""
     settings = await tools.database.look(settings_of, claim.workspace_id)
-    policy = _policy(settings)
+    about = About(claim.workspace_id, claim.member_id, job_id=claim.job_id)
+    bench = Bench(tools, policy_of(settings), lists_of(settings), about)
     try:
         verdict = claim.verdict
         if sources_of(claim.spec):
             try:
-                pictures, found = await read_sources(tools, claim.spec, policy)
+                pictures, found = await read_sources(bench, claim.spec)
             except SourceGone:
                 run.finish()
                 return failed("source_gone", run)
             verdict |= found
             if verdict.outcome is Outcome.BLOCK:
                 run.finish()
-                return refused(verdict, (), run, code="source_refused")
+                return refused(verdict, (), run, bench.policy, code="source_refused")
             tools.engine.release(run, pictures)
         if isinstance(claim.spec, ImageSpec):
             profile = profile_of(settings)
             return await PictureRun(
-                tools, claim, claim.spec, run, policy, verdict, profile
+                tools, claim, claim.spec, run, bench, verdict, profile
             ).collect()
-        return await AnswerRun(tools, claim, claim.spec, run, policy).collect()
+        return await AnswerRun(tools, claim, claim.spec, run, bench).collect()
     except ModelUnavailable as error:
         log.error("%s", error)
         return failed("model_unavailable", run)
@@ -95,15 +101,6 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     except OperatorError as error:
         log.error("%s", error)
         return failed("operator", run)
-
-
-def _policy(settings: dict[str, Any]) -> Policy:
-    """The workspace's policy; settings that make no sense fall back to the stricter defaults."""
-    try:
-        return Policy.model_validate(settings.get("policy", {}))
-    except ValueError:
-        log.error("the policy of a workspace is not valid; the defaults apply")
-        return Policy()
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -139,7 +136,7 @@ class PictureRun:
         claim: Claim,
         spec: ImageSpec,
         run: Run,
-        policy: Policy,
+        bench: Bench,
         verdict: Verdict,
         profile: LabelProfile = LabelProfile.EU,
     ) -> None:
@@ -149,7 +146,7 @@ class PictureRun:
         self._claim = claim
         self._spec = spec
         self._run = run
-        self._policy = policy
+        self._bench = bench
         self._verdict = verdict
         self._made: list[Made] = []
         self._verdicts: list[Verdict] = [verdict]
@@ -202,7 +199,7 @@ class PictureRun:
         )  # fmt: skip
 
     async def _preview(self, image: Image.Image) -> None:
-        verdict = await self._judge(image, Surface.PREVIEW)
+        verdict = await self._judge(image, Surface.PREVIEW, keep_allowed=False)
         if verdict.outcome is not Outcome.ALLOW:
             return
         data = await asyncio.to_thread(encode_preview, image)
@@ -211,7 +208,10 @@ class PictureRun:
         await self._tools.wire.allow_preview(key, self._claim.workspace_id)
         self._shown = key
 
-    async def _judge(self, image: Image.Image, surface: Surface) -> Verdict:
+    async def _judge(
+        self, image: Image.Image, surface: Surface, sha256: str | None = None,
+        keep_allowed: bool = True,
+    ) -> Verdict:  # fmt: skip
         image.load()
         content = Content(
             # Not the negative prompt: who asks to keep nudity out is not asking for it.
@@ -219,10 +219,10 @@ class PictureRun:
             image=image,
             context=(self._spec.prompt,),
         )
-        return await self._tools.gate.judge(content, self._policy)
+        return await self._bench.judge(content, sha256=sha256, keep_allowed=keep_allowed)
 
     async def _picture(self, output: Picture) -> None:
-        verdict = self._verdict | await self._judge(output.image, Surface.OUTPUT)
+        verdict = self._verdict | await self._judge(output.image, Surface.OUTPUT, output.sha256)
         self._verdicts.append(verdict)
         status = status_of(verdict)
         blob = None
@@ -245,7 +245,7 @@ class PictureRun:
         verdict = harshest(self._verdicts)
         kept = [made for made in self._made if made.status is not GenerationStatus.REMOVED]
         if not kept:
-            return refused(verdict, tuple(self._made), self._run)
+            return refused(verdict, tuple(self._made), self._run, self._bench.policy)
         card = self._tools.registry.find(self._spec.model, JobKind.IMAGE)
         return Ending(
             status=JobStatus.SUCCEEDED,
@@ -257,10 +257,14 @@ class PictureRun:
 
 
 def refused(
-    verdict: Verdict, made: tuple[Made, ...], run: Run, code: str = "output_refused"
+    verdict: Verdict,
+    made: tuple[Made, ...],
+    run: Run,
+    policy: Policy,
+    code: str = "output_refused",
 ) -> Ending:
     """Everything that came out (or went in) was blocked: nothing kept, nothing charged."""
-    found = verdict.categories()
+    found = reasons(verdict, policy)
     return Ending(
         status=JobStatus.REJECTED, made=made, verdict=verdict, error_code=code,
         error_params={"category_code": str(found[0]) if found else "FAULT"},
@@ -284,14 +288,12 @@ class Stopped(Cancelled):
 class AnswerRun:
     """Collects one answer: whole sentences are released after their check, never before."""
 
-    def __init__(
-        self, tools: Tools, claim: Claim, spec: ChatSpec, run: Run, policy: Policy
-    ) -> None:
+    def __init__(self, tools: Tools, claim: Claim, spec: ChatSpec, run: Run, bench: Bench) -> None:
         self._tools = tools
         self._claim = claim
         self._spec = spec
         self._run = run
-        self._policy = policy
+        self._bench = bench
         self._text = ""
         self._released = 0
         self._verdict = claim.verdict
@@ -340,7 +342,7 @@ class AnswerRun:
         part = self._text[:upto]
         if part.strip():
             content = Content(surface=Surface.ANSWER, text=part, context=(self._spec.prompt,))
-            self._verdict |= await self._tools.gate.judge(content, self._policy)
+            self._verdict |= await self._bench.judge(content, keep_allowed=final)
         shown = self._verdict.allowed
         if shown:
             self._released = upto
@@ -348,7 +350,7 @@ class AnswerRun:
             Event(
                 type=EventType.TEXT, job_id=self._claim.job_id,
                 # A late finding withdraws what was shown.
-                text=part if shown else "",
+                text=mask(part) if shown else "",
             )
         )  # fmt: skip
         return self._verdict.outcome is not Outcome.BLOCK
@@ -369,10 +371,10 @@ class AnswerRun:
         made = Made(
             index=0, status=status, seed=self._spec.seed,
             recipe=_without_turns(end.recipe) if end is not None else {"finish": "stopped"},
-            verdict=self._verdict.dump(), text=self._text if kept else None,
+            verdict=self._verdict.dump(), text=mask(self._text) if kept else None,
         )  # fmt: skip
         if not kept:
-            return refused(self._verdict, (made,), self._run)
+            return refused(self._verdict, (made,), self._run, self._bench.policy)
         card = self._tools.registry.find(self._spec.model, JobKind.CHAT)
         tokens = end.tokens_out if end is not None else len(self._text.split())
         visible = status is GenerationStatus.VISIBLE
@@ -380,7 +382,7 @@ class AnswerRun:
             status=JobStatus.SUCCEEDED, made=(made,),
             cost=min(prices.tokens_price(tokens, card), self._claim.reserved),
             verdict=self._verdict, engine_ms=self._run.busy_ms,
-            exchange=Exchange(self._spec.thread, self._spec.prompt, self._text)
+            exchange=Exchange(self._spec.thread, self._spec.prompt, mask(self._text))
             if visible
             else None,
         )  # fmt: skip

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from moderation.pipeline import Content, Surface
-from moderation.policy import Policy
 from storage.blobs import Blobs
 from storage.errors import AtelierError, NotFound
 from storage.schema import AnySpec, ImageSpec, Source, Verdict, harshest
 
 if TYPE_CHECKING:
-    from worker.generate import Tools
+    from worker.judging import Bench
 
 MAX_PIXELS = 4096 * 4096
 """Larger files are refused unread: whoever stored them was not one of us."""
@@ -45,9 +44,7 @@ def open_source(blobs: Blobs, source: Source) -> Image.Image:
         raise SourceGone(f"{source.blob}: {error}") from error
 
 
-async def read_sources(
-    tools: Tools, spec: AnySpec, policy: Policy
-) -> tuple[dict[str, Image.Image], Verdict]:
+async def read_sources(bench: Bench, spec: AnySpec) -> tuple[dict[str, Image.Image], Verdict]:
     """The pixels of every source by blob key, and the join of their verdicts.
 
     Judged without their alpha channel, since what it hides is what the engine would read. Raises
@@ -55,15 +52,15 @@ async def read_sources(
     """
     sources = sources_of(spec)
     images = await asyncio.gather(
-        *(asyncio.to_thread(open_source, tools.blobs, source) for source in sources)
+        *(asyncio.to_thread(open_source, bench.tools.blobs, source) for source in sources)
     )
     verdicts = await asyncio.gather(
         *(
-            tools.gate.judge(
+            bench.judge(
                 Content(surface=Surface.UPLOAD, image=image.convert("RGB"), context=(spec.prompt,)),
-                policy,
+                sha256=source.sha256,
             )
-            for image in images
+            for source, image in zip(sources, images, strict=True)
         )
     )
     pictures = {source.blob: image for source, image in zip(sources, images, strict=True)}

@@ -7,13 +7,15 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from bot.core.files import preflight
 from bot.core.limits import check_job, max_wait_ms
 from bot.core.reply import Visibility
+from moderation.build import rewritten
+from moderation.lists import Lists, lists_of
 from moderation.pipeline import Content, Surface
-from moderation.policy import Policy, wants_help
+from moderation.policy import reasons, wants_help
+from moderation.record import About
+from moderation.settings import policy_of
 from storage import jobs, prices
 from storage.errors import NotAllowed, NotFound, Refused, RetryLater
 from storage.models import Job
@@ -37,18 +39,6 @@ if TYPE_CHECKING:
     from bot.core.command import Context
 
 log = logging.getLogger(__name__)
-
-
-def policy_of(settings: Mapping[str, object]) -> Policy:
-    """A workspace's thresholds: the defaults with what its admins changed.
-
-    Settings that no longer make sense fall back to the defaults, which are the stricter side.
-    """
-    try:
-        return Policy.model_validate(settings.get("policy", {}))
-    except ValidationError:
-        log.error("a workspace's policy is not valid; the defaults apply")
-        return Policy()
 
 
 async def own_job(context: Context, job_id: str) -> Job:
@@ -77,24 +67,46 @@ async def may_see(context: Context, job_id: str) -> None:
 async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict:
     """Judge what a member typed; what comes back may be stored and run.
 
-    Raises ``Refused``: ``prompt_refused`` with the category in words, or ``self_harm_help`` when
+    Each text is judged beside the others and beside what the member typed last, since a minor in
+    one prompt and nudity in the next are one wish. Raises ``Refused``: ``prompt_refused`` with
+    the category in words, ``ip_refused`` with another way to say it, or ``self_harm_help`` when
     what was typed calls for help, not for rules. A verdict of *hold* passes: what is made from
     it is held for a moderator.
     """
-    policy = policy_of(context.actor.workspace.settings)
-    verdicts = [
-        await context.services.prompt_gate.judge(Content(surface=surface, text=text), policy)
-        for surface, text in texts.items()
-        if text
-    ]
+    settings = context.actor.workspace.settings
+    policy, lists = policy_of(settings), lists_of(settings)
+    member, recorder = context.actor.member, context.services.recorder
+    about = About(context.actor.workspace.id, member.id, key=context.key)
+    earlier = await recorder.recent_prompts(about.workspace_id, member.id)
+    verdicts = []
+    for surface, text in texts.items():
+        if not text:
+            continue
+        beside = tuple(other for where, other in texts.items() if where != surface and other)
+        content = Content(surface=surface, text=text, context=beside + earlier, lists=lists)
+        verdicts.append(await recorder.judge(context.services.prompt_gate, content, policy, about))
     verdict = harshest(verdicts)
     if wants_help(verdict):
-        raise Refused("self_harm_help", verdict=verdict.public())
+        raise Refused("self_harm_help", verdict=verdict.public(), lines=help_lines(context, lists))
     if verdict.outcome is Outcome.BLOCK:
-        found = verdict.categories()
-        name = context.texts(f"category.{found[0] if found else Category.FAULT}")
+        found = reasons(verdict, policy)
+        code = found[0] if found else Category.FAULT
+        if code is Category.IP:
+            offer = rewritten(texts.get(Surface.PROMPT, ""), lists)
+            if offer:
+                raise Refused("ip_refused", verdict=verdict.public(), rewrite=offer)
+        name = context.texts(f"category.{code}")
         raise Refused("prompt_refused", verdict=verdict.public(), category=name)
     return verdict
+
+
+def help_lines(context: Context, lists: Lists) -> str:
+    """The help lines of the workspace's region, or of every region we know, in words."""
+    region = lists.help_region.upper()
+    key = f"help_line.{region}"
+    if region and context.texts.has(key):
+        return context.texts(key)
+    return context.texts("help_line.ALL")
 
 
 def _post_of(context: Context) -> WriteWithJob | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bot.core.texts import Texts, texts_for
 from bot.core.uploads import Uploads
 from moderation.pipeline import Pipeline
+from moderation.record import Recorder
 from storage.blobs import Blobs
 from storage.clock import Clock, now_ms
 from storage.database import Database
@@ -36,6 +37,8 @@ class Services:
     """Where each job's card is on its platform."""
     uploads: Uploads
     """The way in for members' pictures."""
+    recorder: Recorder
+    """Judges and keeps decision records."""
     clock: Clock = now_ms
     texts: Callable[[str], Texts] = texts_for
     monthly_credits: int | None = None

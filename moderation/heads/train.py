@@ -121,9 +121,9 @@ def line(scores: Array, share: float) -> float:
 
 def train_head(
     code: str, records: list[Record], dense: Array, sparse: csr_matrix, only_ngrams: bool
-) -> tuple[Head, Array, Array]:
+) -> tuple[Head, NDArray[Any], Array]:
     """A head, with the rows it was fitted on and their out-of-fold logits."""
-    usable = np.array([code not in r.silent and not (r.codes and code not in r.codes and "HATE" in r.codes and code in ("HAR", "VIO")) for r in records])  # fmt: skip # noqa: E501
+    usable = np.array([code not in r.silent for r in records])
     rows = np.flatnonzero(usable)
     y = np.array([float(code in records[i].codes) for i in rows])
     weight = np.array([records[i].weight for i in rows])
@@ -138,7 +138,7 @@ def train_head(
     mixer = LogisticRegression(C=1.0).fit(out, y, sample_weight=weight)
     mix = (float(mixer.intercept_[0]), float(mixer.coef_[0, 0]), float(mixer.coef_[0, 1]))
     logits = mix[0] + out @ np.array(mix[1:])
-    lines = [[], [], []]  # type: list[list[float]]
+    lines: list[list[float]] = [[], [], []]
     for sources in POOLS.values():
         pool = logits[[y[n] == 0 and records[i].source in sources for n, i in enumerate(rows)]]
         if len(pool) >= 50:
@@ -197,6 +197,28 @@ def transfer(records: list[Record], dense: Array, sparse: csr_matrix) -> dict[st
     return figures
 
 
+def figures_of(
+    head: Head, scores: Array, records: list[Record], pool: NDArray[Any], safe: NDArray[Any]
+) -> dict[str, Any]:
+    """A head's figures on the test records: reported, never used."""
+    y = np.array([float(head.code in r.codes) for r in records])
+    known = np.array(
+        [r.test and head.code not in r.silent and "ANY" not in r.codes for r in records]
+    )
+    known &= ~safe
+    found = scores[known & (y > 0)]
+    return {
+        "positives": int(sum(head.code in r.codes for r in records if not r.test)),
+        "hold": round(head.hold, 3),
+        "block": round(head.block, 3),
+        "test_recall_at_1pct": round(recall_at(y[known], scores[known], scores[pool]), 3),
+        "test_recall_at_hold": round(float((found > head.hold).mean()), 3),
+        "test_auprc": round(float(average_precision_score(y[known], scores[known])), 3),
+        "test_fpr_at_hold": round(float((scores[pool] > head.hold).mean()), 4),
+        "xstest_safe_at_hold": round(float((scores[safe] > head.hold).mean()), 3),
+    }
+
+
 def main() -> None:
     """Read, train, measure, write."""
     warnings.filterwarnings("ignore")
@@ -208,7 +230,9 @@ def main() -> None:
     given = parser.parse_args()
     corpus: Corpus = load(given.data)
     records = [r for r in corpus.records if r.text.split()]
-    dense = embeddings([r.text if r.source not in NO_EMBEDDING else "" for r in records], given.cache)
+    dense = embeddings(
+        [r.text if r.source not in NO_EMBEDDING else "" for r in records], given.cache
+    )
     train = np.array([not r.test for r in records])
     counted = [ngrams.features(r.text) for r in records]
     index, idf = vocabulary([c for c, t in zip(counted, train, strict=True) if t])
@@ -217,25 +241,15 @@ def main() -> None:
     print(f"{len(records)} records, {len(learn)} to learn from, {len(index)} features", flush=True)
     heads = []
     card: dict[str, Any] = {"records": len(learn), "features": len(index), "heads": {}}
-    test_pool = np.array([r.test and not r.codes and r.source in sum(POOLS.values(), ()) for r in records])  # fmt: skip # noqa: E501
+    harmless = sum(POOLS.values(), ())
+    pool = np.array([r.test and not r.codes and r.source in harmless for r in records])
+    safe = np.array([r.source == "xstest" and not r.codes for r in records])
     for code in (*HEADS, "INJ"):
-        head, _, logits = train_head(code, learn, dense[train], sparse[train], code == "INJ")
+        head, _, _ = train_head(code, learn, dense[train], sparse[train], code == "INJ")
         heads.append(head)
         scores = logits_of(head, dense, sparse)
-        y = np.array([float(code in r.codes) for r in records])
-        held = np.array([r.test and code not in r.silent for r in records])
-        known = held & np.array([r.source not in ("xstest", "simplesafetytests") for r in records])
-        figures = {
-            "positives": int(sum(code in r.codes for r in learn)),
-            "hold": round(head.hold, 3), "block": round(head.block, 3),
-            "test_recall_at_1pct": round(recall_at(y[known], scores[known], scores[test_pool & (y == 0)]), 3),  # noqa: E501
-            "test_recall_at_hold": round(float((scores[known & (y > 0)] > head.hold).mean()), 3),
-            "test_auprc": round(float(average_precision_score(y[known], scores[known])), 3),
-            "test_fpr_at_hold": round(float((scores[test_pool] > head.hold).mean()), 4),
-            "xstest_safe_at_hold": round(float(np.mean([s > head.hold for s, r in zip(scores, records, strict=True) if r.source == "xstest" and not r.codes])), 3),  # fmt: skip # noqa: E501
-        }  # fmt: skip
-        card["heads"][code] = figures
-        print(code, figures, flush=True)
+        card["heads"][code] = figures_of(head, scores, records, pool, safe)
+        print(code, card["heads"][code], flush=True)
     if given.transfer:
         card["transfer"] = transfer(learn, dense[train], sparse[train])
     save(given.out, heads, index, idf, card)

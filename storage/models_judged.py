@@ -1,0 +1,71 @@
+"""The tables of what was judged: decision records and picture hashes; part of
+:mod:`storage.models`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Index, Text
+from sqlmodel import Field, SQLModel
+
+from storage.schema import new_id
+
+
+class DecisionRecord(SQLModel, table=True):
+    """One judged content: what it was, what was found, by which rules, what was done and why."""
+
+    __tablename__ = "decision_record"
+    __table_args__ = (
+        Index("ix_decision_member", "member_id", "id"),
+        Index("ix_decision_workspace", "workspace_id", "id"),
+        Index("ix_decision_key", "workspace_id", "key"),
+        Index("ix_decision_expires", "expires_at"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    workspace_id: str = Field(foreign_key="workspace.id")
+    member_id: str | None = Field(default=None, foreign_key="member.id")
+    key: str = ""
+    """The invocation's key: finds the job that a prompt became."""
+    job_id: str | None = None
+    generation_id: str | None = None
+    surface: str
+    text: str = Field(default="", sa_type=Text)
+    """What was typed or answered, personal data masked; empty for pictures and sealed content."""
+    normalised: str = Field(default="", sa_type=Text)
+    """The text as the filters saw it after undoing disguises, masked as well."""
+    sealed: str | None = Field(default=None, sa_type=Text)
+    """Child-abuse text, encrypted; only for the operator's duty to report."""
+    image_sha256: str | None = None
+    image_hash: str | None = None
+    """PDQ, 64 hexadecimal digits."""
+    outcome: str
+    flags: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
+    scores: dict[str, float] = Field(default_factory=dict, sa_type=JSON)
+    thresholds: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    """The workspace's differences from the default lines at that time."""
+    versions: dict[str, str] = Field(default_factory=dict, sa_type=JSON)
+    ms: int = 0
+    statement: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    created_at: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(sa_type=BigInteger)
+
+
+class PictureHash(SQLModel, table=True):
+    """A perceptual hash of a picture that was made here, denied or decided by a person."""
+
+    __tablename__ = "picture_hash"
+    __table_args__ = (Index("ix_picture_hash_bank", "bank", "workspace_id"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    workspace_id: str | None = Field(default=None, foreign_key="workspace.id")
+    """None: for every workspace of this studio."""
+    bank: str
+    """``made``, ``deny`` or ``allow`` (a moderator looked and let it pass)."""
+    pdq: str
+    quality: int = 0
+    file_sha256: str | None = Field(default=None, index=True)
+    generation_id: str | None = None
+    category: str = ""
+    """Why it is denied: a policy code."""
+    created_at: int = Field(sa_type=BigInteger)
