@@ -220,6 +220,8 @@ def _hub_card(name: str, kind: JobKind = JobKind.IMAGE, *, vision: bool = False)
         name=name, title=repo, kind=JobKind.IMAGE, source="hub", repo=repo, revision=revision,
         licence="unknown", size_bytes=0, memory_bytes=0, width=512, height=512, max_side=1024,
         steps=25, guidance=7.0, step_ms=2000,
+        # Its family shows when it is loaded; the checkpoint's own sampler always fits.
+        scheduler="own", schedulers=("own", *ModelCard.model_fields["schedulers"].default, "flow"),
     )  # fmt: skip
 
 
@@ -305,7 +307,12 @@ def load_registry(
 
     def settle(name: str, kind: JobKind, *, vision: bool = False) -> str:
         name = by_repo.get(name, name)
-        if name not in cards:
+        repo, _, revision = name.partition("@")
+        if repo in by_repo and _COMMIT.fullmatch(revision):
+            # Another commit of a model we know: its card fits, but for the pin.
+            name = by_repo[repo]
+            cards[name] = cards[name].model_copy(update={"revision": revision})
+        elif name not in cards:
             cards[name] = _hub_card(name, kind, vision=vision)
         return name
 
