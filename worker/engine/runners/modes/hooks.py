@@ -1,0 +1,57 @@
+"""From a spec to its hooks: the one place where modes are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from storage.errors import BadInput
+from storage.registry import Registry
+from storage.schema import ImageSpec
+from worker.engine.runners.base import Pictures
+from worker.engine.runners.families.base import Family
+from worker.engine.runners.families.unet import UNetFamily
+from worker.engine.runners.modes.adapters import AdapterHook, Adapters
+from worker.engine.runners.modes.control import ControlHook, Controls
+from worker.engine.runners.modes.start import start_hooks
+from worker.engine.runners.modes.words import Reader, WordsHook
+from worker.engine.runners.work import Hook
+
+
+class Modes:
+    """The hooks of every picture of one loaded model.
+
+    ``folder`` holds the adapters' files. Raises ``ModelUnavailable`` when a listed textual
+    inversion is not what was listed.
+    """
+
+    def __init__(self, family: Family, registry: Registry, model: str, folder: Path) -> None:
+        self._reader = Reader(family)
+        self._adapters: Adapters | None = None
+        self._controls: Controls | None = None
+        if isinstance(family, UNetFamily):
+            self._controls = Controls(family, registry, model, folder)
+            if any(a.fits(model) and a.kind != "control" for a in registry.adapters.values()):
+                self._adapters = Adapters(family, registry, model, folder)
+
+    def hooks(self, spec: ImageSpec, index: int, family: Family, pictures: Pictures) -> Sequence[Hook]:
+        """What picture ``index`` of a spec needs; none for plain text to image.
+
+        Raises ``BadInput`` for what this model cannot do, ``ModelUnavailable`` for a file that is
+        missing.
+        """
+        hooks: list[Hook] = []
+        network = ""
+        if self._adapters is not None:
+            switched = AdapterHook(self._adapters, spec, pictures)
+            network = switched.network
+            hooks.append(switched)
+        elif spec.adapters or spec.reference is not None:
+            raise BadInput("mode_unfit", mode="lora" if spec.adapters else "reference")
+        hooks.append(WordsHook(self._reader, network))
+        hooks += start_hooks(spec, family, pictures)
+        if spec.control is not None:
+            if self._controls is None:
+                raise BadInput("control_absent", control=str(spec.control.kind))
+            hooks.append(ControlHook(self._controls, spec.control, pictures))
+        return hooks
