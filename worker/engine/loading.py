@@ -42,10 +42,14 @@ def load(card: ModelCard, registry: Registry, models_dir: Path, device: str) -> 
         torch.cuda.empty_cache()
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailable("no CUDA device was found", "set ATELIER_DEVICE=cpu")
+    if card.purpose == "enlarge":
+        from worker.engine.runners.upscale import load_upscaler
+
+        return load_upscaler(card, models_dir, device)
     try:
         source, options = _source(registry.cards.get(card.shares, card), models_dir)
         if card.kind is JobKind.IMAGE:
-            return _image(card, registry, source, options, device)
+            return _image(card, registry, source, options, device, models_dir)
         return _chat(card, source, options, device)
     except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
         # What the two libraries raise for missing, broken or foreign files; anything else is ours.
@@ -86,13 +90,19 @@ def _dtype(card: ModelCard, device: str) -> torch.dtype:
 
 
 def _image(
-    card: ModelCard, registry: Registry, source: str, options: dict[str, Any], device: str
+    card: ModelCard,
+    registry: Registry,
+    source: str,
+    options: dict[str, Any],
+    device: str,
+    models_dir: Path,
 ) -> Runner:
     # Imported only now that the libraries are told to be quiet.
     import diffusers
 
     from worker.engine.runners.fallback import FallbackRunner
     from worker.engine.runners.families import family_of
+    from worker.engine.runners.modes.hooks import Modes
 
     name = diffusers.DiffusionPipeline.load_config(source, **options)["_class_name"]
     family = family_of(name)
@@ -115,7 +125,9 @@ def _image(
     keep(card.name, getattr(pipe, "text_encoder", None))
     pipe.to(device)
     with torch.inference_mode():
-        return ImageRunner(card, registry, family(pipe, device))
+        loaded = family(pipe, device)
+        modes = Modes(loaded, registry, card.name, models_dir / "adapters")
+        return ImageRunner(card, registry, loaded, hooks=modes.hooks)
 
 
 def _chat(card: ModelCard, source: str, options: dict[str, Any], device: str) -> Runner:

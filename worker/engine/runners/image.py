@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from storage.registry import ModelCard, Registry
+from storage.registry import ModelCard, Registry, Style
 from storage.schema import Grade, ImageSpec, JobKind
 from worker.engine.exact import shared_rows
 from worker.engine.outputs import Picture, Progress
@@ -77,9 +77,12 @@ def styled(registry: Registry, spec: ImageSpec) -> tuple[str, str]:
 
     Raises ``NotFound('style_unknown')``.
     """
-    if not spec.style:
+    if spec.template:  # a workspace's own, as it read when it was asked for
+        style = Style(name=spec.style, template=spec.template, negative=spec.template_negative)
+    elif spec.style:
+        style = registry.style(spec.style)
+    else:
         return spec.prompt, spec.negative
-    style = registry.style(spec.style)
     negatives = [text for text in (spec.negative, style.negative) if text]
     return style.apply(spec.prompt), ", ".join(negatives)
 
@@ -207,7 +210,7 @@ class ImageRunner:
         bucket = max(len(rows), self._wanted(works[0]))
         # A repeated run fills its pass up as neighbours did then; what they are does not matter.
         rows += [rows[0]] * (bucket - len(rows))
-        outs = iter(self._share(rows))
+        outs = iter(self._share(rows, tuple(hook.tag for hook in works[0].hooks)))
         return [Pass([next(outs) for _ in part], bucket) for part in parts]
 
     def _rows(self, work: ImageWork) -> Sequence[Row]:
@@ -222,7 +225,7 @@ class ImageRunner:
         spec = work.spec
         return spec.buckets[work.step] if work.step < len(spec.buckets) else spec.bucket or 0
 
-    def _share(self, rows: Sequence[Row]) -> list[Tensor]:
+    def _share(self, rows: Sequence[Row], tags: tuple[str, ...]) -> list[Tensor]:
         """All rows of a pass, sharing it wherever that is known not to change a bit.
 
         In the exact grade the first pass of each combination of shapes is run both ways and
@@ -232,7 +235,7 @@ class ImageRunner:
         if not family.exact or len(rows) == 1:
             return family.denoise(rows)
         shape = tuple(
-            (tuple(row.sample.shape), *(tuple(t.shape) for t in row.condition.values()))
+            (tags, tuple(row.sample.shape), *(tuple(t.shape) for t in row.condition.values()))
             for row in rows
         )
         known = self._shareable.get(shape)

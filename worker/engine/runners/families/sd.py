@@ -11,7 +11,11 @@ from worker.engine.runners.work import Condition
 class StableDiffusion(UNetFamily):
     """``StableDiffusionPipeline``: one text encoder, ``[1, 77, width]`` for a text."""
 
-    pipelines = ("StableDiffusionPipeline", "LatentConsistencyModelPipeline")
+    pipelines = (
+        "StableDiffusionPipeline",
+        "LatentConsistencyModelPipeline",
+        "StableDiffusionInpaintPipeline",
+    )
     starts_index = False
     load_options: ClassVar[dict[str, Any]] = {
         "safety_checker": None,  # moderation is a room of its own, and judges every picture

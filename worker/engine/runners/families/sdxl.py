@@ -15,7 +15,7 @@ from worker.engine.runners.work import Condition
 class StableDiffusionXL(UNetFamily):
     """``StableDiffusionXLPipeline``: adds ``pooled`` ``[1, width]`` and ``time_ids`` ``[1, 6]``."""
 
-    pipelines = ("StableDiffusionXLPipeline",)
+    pipelines = ("StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline")
     load_options: ClassVar[dict[str, Any]] = {"add_watermarker": False}
 
     def encode(self, text: str) -> Condition:

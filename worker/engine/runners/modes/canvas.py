@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 from torch import Tensor
 
 from storage.schema import ImageSpec, Mode
 from worker.engine.runners.base import Pictures
+
+Array = npt.NDArray[np.float32]
 
 FEATHER = 96
 """The seam around a mask is one part in this many of the longer side, in pixels."""
@@ -94,42 +97,47 @@ def filled(image: Image.Image, mask: Image.Image) -> Image.Image:
     while min(levels[-1][0].shape[:2]) > 1 and levels[-1][1].min() < 1:
         levels.append(tuple(_halved(part) for part in levels[-1]))  # type: ignore[arg-type]
     colour, known = levels[-1]
-    result = colour / np.maximum(known, 1e-6)
+    result: Array = np.asarray(colour / np.maximum(known, 1e-6), np.float32)
     for colour, known in reversed(levels[:-1]):
         rows, columns = colour.shape[:2]
         larger = _larger(result, rows, columns)
         here = colour / np.maximum(known, 1e-6)
         share = np.minimum(known, 1)
-        result = here * share + larger * (1 - share)
+        result = np.asarray(here * share + larger * (1 - share), np.float32)
     return Image.fromarray(result.clip(0, 255).round().astype(np.uint8))
 
 
-def _halved(part: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _halved(part: Array) -> Array:
     rows, columns = part.shape[:2]
     even = np.pad(part, ((0, rows % 2), (0, columns % 2), (0, 0)), mode="edge")
-    return even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, -1).mean((1, 3))
+    blocks = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, -1)
+    return np.asarray(blocks.mean((1, 3)), np.float32)
 
 
-def _larger(part: np.ndarray, rows: int, columns: int) -> np.ndarray:  # type: ignore[type-arg]
+def _larger(part: Array, rows: int, columns: int) -> Array:
     planes = [
-        np.asarray(
-            Image.fromarray(part[..., i]).resize((columns, rows), Image.Resampling.BILINEAR)
-        )
+        np.asarray(Image.fromarray(part[..., i]).resize((columns, rows), Image.Resampling.BILINEAR))
         for i in range(part.shape[2])
     ]
     return np.stack(planes, axis=-1)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """``[1, 3, H, W]`` in -1..1, computed as diffusers' VaeImageProcessor does."""
-    pixels = np.asarray(image.convert("RGB"), np.float32) / 255
-    return 2.0 * torch.from_numpy(pixels).permute(2, 0, 1)[None] - 1.0
+    """``[1, 3, H, W]`` in -1..1, computed as diffusers' VaeImageProcessor does.
+
+    Laid out in memory as there too: a convolution rounds differently in another order of strides.
+    """
+    pixels = np.stack([np.asarray(image.convert("RGB"), np.float32) / 255.0])
+    return 2.0 * torch.from_numpy(pixels.transpose(0, 3, 1, 2)) - 1.0
 
 
 def mask_tensor(mask: Image.Image) -> Tensor:
-    """``[1, 1, H, W]``, 1 where to draw and 0 elsewhere."""
-    pixels = torch.from_numpy(np.asarray(mask.convert("L"), np.float32) / 255)[None, None]
-    return (pixels >= 0.5).float()
+    """``[1, 1, H, W]``, 1 where to draw and 0 elsewhere; laid out as :func:`to_tensor`'s."""
+    pixels = np.stack([np.asarray(mask.convert("L"), np.float32) / 255.0])[..., None]
+    whole = torch.from_numpy(pixels.transpose(0, 3, 1, 2))
+    whole[whole < 0.5] = 0
+    whole[whole >= 0.5] = 1
+    return whole
 
 
 def laid_over(drawn: Image.Image, canvas: Canvas) -> Image.Image:

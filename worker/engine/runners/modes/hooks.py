@@ -34,7 +34,9 @@ class Modes:
             if any(a.fits(model) and a.kind != "control" for a in registry.adapters.values()):
                 self._adapters = Adapters(family, registry, model, folder)
 
-    def hooks(self, spec: ImageSpec, index: int, family: Family, pictures: Pictures) -> Sequence[Hook]:
+    def hooks(
+        self, spec: ImageSpec, index: int, family: Family, pictures: Pictures
+    ) -> Sequence[Hook]:
         """What picture ``index`` of a spec needs; none for plain text to image.
 
         Raises ``BadInput`` for what this model cannot do, ``ModelUnavailable`` for a file that is
@@ -47,11 +49,11 @@ class Modes:
             network = switched.network
             hooks.append(switched)
         elif spec.adapters or spec.reference is not None:
-            raise BadInput("mode_unfit", mode="lora" if spec.adapters else "reference")
+            raise BadInput("mode_unfit", model=spec.model)
         hooks.append(WordsHook(self._reader, network))
-        hooks += start_hooks(spec, family, pictures)
         if spec.control is not None:
             if self._controls is None:
                 raise BadInput("control_absent", control=str(spec.control.kind))
             hooks.append(ControlHook(self._controls, spec.control, pictures))
-        return hooks
+        # Last, since the first hook that says where to begin ends the asking.
+        return [*hooks, *start_hooks(spec, family, pictures)]

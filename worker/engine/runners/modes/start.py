@@ -110,7 +110,7 @@ class InpaintHook(StartHook):
     def start(self, family: Family, work: ImageWork) -> Tensor | None:
         """Noise, or the noised start picture; what is kept is remembered."""
         if not isinstance(family, UNetFamily):
-            raise BadInput("mode_unfit", mode=str(self._spec.mode))
+            raise BadInput("mode_unfit", model=self._spec.model)
         canvas = self._ready(work)
         if canvas.mask is None:
             raise ValueError("an inpaint without a mask")
@@ -118,7 +118,8 @@ class InpaintHook(StartHook):
         nine = channels(family) == 9
         image, whole = to_tensor(canvas.image), self._spec.strength == 1.0
         if not nine or not whole:
-            self._kept = family.encode_picture(image, work.generator)
+            # In the pipeline's order of strides, on which the next convolution's rounding depends.
+            self._kept = family.encode_picture(image, work.generator).contiguous()
         self._noise = family.noise(work.width, work.height, work.generator)
         mask = mask_tensor(canvas.mask)
         # Drawn in every case, since the pipeline does and later draws follow it.
@@ -127,7 +128,7 @@ class InpaintHook(StartHook):
         if nine:
             self._more = torch.cat([self._mask, hidden], dim=1)
         if whole:
-            return self._noise * work.sampler.init_noise_sigma
+            return self._noise * float(work.sampler.init_noise_sigma)
         return noised(work.sampler, self._kept, self._noise, work.timesteps[:1])
 
     def rows(self, family: Family, work: ImageWork, rows: Sequence[Row]) -> Sequence[Row]:
@@ -184,7 +185,7 @@ def start_hooks(spec: ImageSpec, family: Family, pictures: Pictures) -> list[Hoo
     if spec.mode is Mode.IMAGE:
         hooks.append(StartHook(spec, pictures))
     elif spec.mode is not Mode.TEXT:
-        raise BadInput("mode_unfit", mode=str(spec.mode))
+        raise BadInput("mode_unfit", model=spec.model)
     if channels(family) == 9:
         hooks.append(EverywhereHook())
     return hooks
