@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 API = "https://slack.com/api/"
 _LONGEST_PAUSE_S = 60.0
+_MOMENT_S = 3.0
+"""How long delivery waits for one card before it turns to others."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class SlackPart:
         self._keys = keys
         self._say = say
         self._presenter: SlackPresenter | None = None
+        self._desk: Desk | None = None
+        self._delivering: dict[str, asyncio.Task[None]] = {}
         self.port: int | None = None
         """Where HTTP is listened to, once it is."""
 
@@ -140,6 +144,8 @@ class SlackPart:
                 log.warning("Slack is not connected: %s", error)
             finally:
                 self._presenter = None
+                for going in list(self._delivering.values()):
+                    going.cancel()
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
@@ -148,7 +154,7 @@ class SlackPart:
         keys = self._keys
         async with AsyncExitStack() as stack:
             face = await stack.enter_async_context(connected(self._core, keys))
-            self._presenter = face.presenter
+            self._presenter, self._desk = face.presenter, face.desk
             if keys.signing_secret is not None:
                 secret = keys.signing_secret.get_secret_value()
                 self.port = await stack.enter_async_context(
@@ -166,10 +172,31 @@ class SlackPart:
             yield face
 
     async def present(self, address: Address, reply: Reply) -> None:
-        """See :class:`~bot.core.presenter.Presenter`."""
+        """See :class:`~bot.core.presenter.Presenter`.
+
+        Uploads and Slack's pauses (429) may take long, and delivery serves other platforms too:
+        after a moment this raises ``RetryLater`` while the card is still being put in place, and
+        the next try finds it done or waits for the same one.
+        """
         if self._presenter is None:
             raise RetryLater("Slack is not connected")
-        await self._presenter.present(address, reply)
+        job_id = reply.job_id or ""
+        going = self._delivering.get(job_id)
+        if going is None:
+            going = asyncio.create_task(self._presenter.present(address, reply))
+            self._delivering[job_id] = going
+            going.add_done_callback(lambda done: self._delivered(job_id, done))
+        await asyncio.wait([going], timeout=_MOMENT_S)
+        if not going.done():
+            raise RetryLater("Slack is slow; the card is on its way")
+        if going.cancelled():
+            raise RetryLater("Slack was disconnected")
+        going.result()
+
+    def _delivered(self, job_id: str, done: asyncio.Task[None]) -> None:
+        self._delivering.pop(job_id, None)
+        if not done.cancelled() and done.exception() is not None:
+            log.info("a card is not in place yet: %s", done.exception())
 
     async def update(self, address: Address, reply: Reply) -> None:
         """See :class:`~bot.core.presenter.Presenter`."""

@@ -8,7 +8,13 @@ from typing import Any
 
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
+from slack_sdk.http_retry.builtin_async_handlers import (
+    AsyncConnectionErrorRetryHandler,
+    AsyncRateLimitErrorRetryHandler,
+)
+from slack_sdk.http_retry.request import HttpRequest
+from slack_sdk.http_retry.response import HttpResponse
+from slack_sdk.http_retry.state import RetryState
 from slack_sdk.web.async_client import AsyncWebClient
 
 from storage.errors import AtelierError, OperatorError, RetryLater
@@ -20,6 +26,10 @@ RETRIES = 2
 PATIENCE_S = 20.0
 """Longest one attempt of a call may take."""
 
+_ONCE = frozenset(
+    {"chat.postMessage", "chat.postEphemeral", "chat.startStream", "chat.appendStream"}
+)
+"""What would be there twice; after a lost answer nobody knows whether it is there once."""
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 _CLOSED = frozenset(
     {
@@ -50,6 +60,26 @@ STREAM_OVER = frozenset(
 """A stream that Slack has ended: at about five minutes, or because its reader pressed Stop."""
 
 
+class RepeatOnce(AsyncConnectionErrorRetryHandler):
+    """A connection that Slack had closed meanwhile: once more, unless that could post twice."""
+
+    async def _can_retry_async(
+        self,
+        *,
+        state: RetryState,
+        request: HttpRequest,
+        response: HttpResponse | None = None,
+        error: Exception | None = None,
+    ) -> bool:
+        if request.url.rpartition("/")[2] in _ONCE:
+            return False
+        return bool(
+            await super()._can_retry_async(
+                state=state, request=request, response=response, error=error
+            )
+        )
+
+
 class Gone(AtelierError):
     """The message is not there (any more): edit it no further."""
 
@@ -67,15 +97,12 @@ class Refusal(AtelierError):
 
 
 def make_client(token: str, session: aiohttp.ClientSession, base_url: str) -> AsyncWebClient:
-    """A client that waits out 429s and repeats nothing else.
-
-    A connection that breaks is not retried here: a message may have been accepted before it did.
-    """
+    """A client that waits out 429s, and repeats what may be repeated when a connection breaks."""
     return AsyncWebClient(
         token=token,
         base_url=base_url,
         session=session,
-        retry_handlers=[AsyncRateLimitErrorRetryHandler(max_retry_count=RETRIES)],
+        retry_handlers=[AsyncRateLimitErrorRetryHandler(max_retry_count=RETRIES), RepeatOnce()],
         logger=logging.getLogger("bot.slack.sdk"),
     )
 

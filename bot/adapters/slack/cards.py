@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.adapters.slack.calls import Closed, Gone, Refusal, asked
 from bot.adapters.slack.pictures import Pictures
-from bot.adapters.slack.render import Message, continuations, message, words_for
+from bot.adapters.slack.render import PREVIEW, Message, continuations, message, words_for
 from bot.core.reply import Reply
+from storage.errors import AtelierError
 from storage.posts import Placed, Posts
 from storage.schema import TERMINAL_STATUSES, JobStatus
 
 log = logging.getLogger(__name__)
+
+PREVIEW_S = 8.0
+"""Shortest time between two previews of one job: each is an upload of its own."""
 
 
 class Cards:
@@ -22,12 +28,20 @@ class Cards:
     Everything raises what :func:`~bot.adapters.slack.calls.asked` raises.
     """
 
-    def __init__(self, client: AsyncWebClient, posts: Posts, pictures: Pictures) -> None:
+    def __init__(
+        self,
+        client: AsyncWebClient,
+        posts: Posts,
+        pictures: Pictures,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._posts = posts
         self._pictures = pictures
+        self._clock = clock
+        self._previewed: dict[str, float] = {}
 
-    async def post(self, placed: Placed, first: Message) -> Placed:
+    async def post(self, placed: Placed, first: Message, locale: str) -> Placed:
         """A job's new message, noted; in the member's direct messages when it may not be there.
 
         Raises ``Closed`` when there is nowhere to put it.
@@ -44,6 +58,9 @@ class Cards:
                 raise
             channel, thread = await self.direct(placed.member), None
             ts = await self.send(channel, None, first)
+            await self._posts.shown(placed.job_id, ts, channel=channel, thread=None)
+            await self.send(channel, ts, Message(text=words_for(locale)("slack.elsewhere")))
+            return await self._posts.get(placed.job_id) or placed
         await self._posts.shown(placed.job_id, ts, channel=channel, thread=thread)
         return await self._posts.get(placed.job_id) or placed
 
@@ -54,7 +71,7 @@ class Cards:
             job_id=reply.job_id, kind=reply.kind, status=JobStatus.RUNNING, author=reply.author,
             prompt=reply.prompt, title=texts("status.running"), locale=reply.locale,
         )  # fmt: skip
-        placed = await self.post(placed, message(running, texts))
+        placed = await self.post(placed, message(running, texts), reply.locale)
         if placed.address.message is None:
             raise Closed("the card is final already")
         return placed
@@ -64,9 +81,12 @@ class Cards:
         at = placed.address
         assert at.message is not None
         files = await self._files(placed, reply)
+        outdated = await self._preview(placed, reply, files)
         texts = words_for(reply.locale)
         await self.edit(at.channel, at.message, message(reply, texts, files))
+        await self._pictures.forget(outdated)
         if reply.status in TERMINAL_STATUSES:
+            self._previewed.pop(placed.job_id, None)
             await self._continue(placed, reply)
             await self._clean(placed, reply, files)
 
@@ -77,6 +97,11 @@ class Cards:
         ts = await self.send(channel, thread, message(reply, texts, files))
         for more in continuations(reply, texts):
             await self.send(channel, thread or ts, more)
+
+    async def redraw_copy(self, placed: Placed, reply: Reply, channel: str, ts: str) -> None:
+        """A copy as its card is now."""
+        files = await self._files(placed, reply)
+        await self.edit(channel, ts, message(reply, words_for(reply.locale), files))
 
     # -- parts ---------------------------------------------------------------------------------
 
@@ -97,6 +122,31 @@ class Cards:
             if picture.blob in files:
                 await self._pictures.ready(files[picture.blob])
         return files
+
+    async def _preview(self, placed: Placed, reply: Reply, files: dict[str, str]) -> dict[str, str]:
+        """Put the newest checked preview of a running job into ``files``; returns the one before.
+
+        Uploaded now and then only, and best effort: one that cannot be shown is left out.
+        """
+        blob = reply.progress.preview if reply.progress is not None else None
+        last, now = self._previewed.get(placed.job_id, float("-inf")), self._clock()
+        if blob is None or reply.status is not JobStatus.RUNNING or now - last < PREVIEW_S:
+            return {}
+        self._previewed[placed.job_id] = now
+        name = f"atelier-preview-{placed.job_id[-6:].lower()}"
+        alt = words_for(reply.locale)("slack.preview", prompt=reply.prompt[:300])
+        try:
+            file = await self._pictures.upload(blob, name=name, alt=alt)
+            if file is None:
+                return {}
+            await self._pictures.ready(file)
+        except AtelierError as error:
+            log.info("no preview: %s", error)
+            return {}
+        before = {PREVIEW: files[PREVIEW]} if PREVIEW in files else {}
+        files[PREVIEW] = file
+        await self._posts.note(placed.job_id, files=files)
+        return before
 
     async def _continue(self, placed: Placed, reply: Reply) -> None:
         """The messages that continue a long answer, in the card's thread."""

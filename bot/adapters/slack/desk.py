@@ -87,6 +87,7 @@ class Desk:
     ) -> None:
         """Use a command, and show what comes of it."""
         info = self.info(command, person.locale)
+        making = info is not None and info.group == "make"
         private = info is not None and info.visibility is Visibility.PRIVATE
         private = private or str(values.get("private", "")).lower() in ("true", "yes", "1", "on")
         reply = await self.core.dispatch(
@@ -96,7 +97,13 @@ class Desk:
                 handle=Handle(visibility=Visibility.PRIVATE if private else Visibility.PUBLIC),
             )
         )  # fmt: skip
-        await self.show(scene, person, reply)
+        if reply.job_id is None or making:
+            await self.show(scene, person, reply)
+        elif private:  # something was done to a job: seen on its card, and said
+            await self.presenter.show(reply)
+            await self.whisper(scene, person, Reply(text=reply.title, tone=reply.tone))
+        else:
+            await self._again(scene, reply)
 
     async def press(
         self,
@@ -129,9 +136,11 @@ class Desk:
         if view:
             await self._fill(view, scene, person, reply)
         elif verb == Verb.SHOW and reply.job_id is not None:
-            await self._again(scene, person, reply)
+            await self._again(scene, reply)
         else:
             await self.show(scene, person, reply)
+            if reply.job_id is not None and EFFECTS.get(Verb(verb)) is Effect.CARD:
+                await self.presenter.redraw_copy(reply, scene.channel, scene.message)
 
     async def _fill(self, view: str, scene: Scene, person: Person, reply: Reply) -> None:
         texts = words_for(person.locale)
@@ -149,20 +158,18 @@ class Desk:
         """A card to its place, a copy to direct messages, anything else to one person."""
         if reply.direct:
             channel = await self.cards.direct(scene.member)
-            await self.cards.copy(reply, channel, None)
+            answer = reply.data.get("answer")
+            words = answer if isinstance(answer, str) else ""
+            await self.cards.copy(reply.model_copy(update={"text": words}), channel, None)
             if channel != scene.channel:
                 text = reply.text or words_for(person.locale)("slack.sent")
                 await self.whisper(scene, person, Reply(text=text))
         elif reply.job_id is not None:
-            placed = await self.core.services.posts.get(reply.job_id)
-            if placed is None:
-                await self._again(scene, person, reply)
-            else:
-                await self.presenter.show(reply)
+            await self.presenter.show(reply)
         else:
             await self.whisper(scene, person, reply)
 
-    async def _again(self, scene: Scene, person: Person, reply: Reply) -> None:
+    async def _again(self, scene: Scene, reply: Reply) -> None:
         """A card somebody asked to see once more: here, or in their direct messages."""
         channel, thread = scene.channel, scene.thread
         if not channel:

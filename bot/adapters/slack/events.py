@@ -24,6 +24,8 @@ class Scene:
     name: str
     channel: str
     thread: str | None = None
+    message: str | None = None
+    """The message whose button was pressed or whose menu was used."""
     response_url: str = ""
     """Takes private notes for half an hour; used for those only."""
     trigger: str = ""
@@ -86,6 +88,7 @@ def of_interaction(body: Mapping[str, Any]) -> Scene:
         name=str(person.get("username") or person.get("name") or ""),
         channel=str(channel),
         thread=message.get("thread_ts") or container.get("thread_ts"),
+        message=message.get("ts") or container.get("message_ts"),
         response_url=str(body.get("response_url") or ""),
         trigger=str(body.get("trigger_id") or ""),
     )

@@ -64,9 +64,17 @@ class SlackPresenter:
                 return
             if placed.address.message is None and placed.state is PostState.WAITING:
                 if not await self._quietly(placed, reply):
-                    await self._cards.post(placed, message(reply, words_for(reply.locale)))
+                    shown = message(reply, words_for(reply.locale))
+                    await self._cards.post(placed, shown, reply.locale)
             elif placed.state is not PostState.FINAL or reply.status in TERMINAL_STATUSES:
                 await self._redraw(placed, reply)
+
+    async def redraw_copy(self, reply: Reply, channel: str, ts: str | None) -> None:
+        """The card on another message than its own: one shown once more, or one whose time-out
+        came after Slack had accepted it."""
+        placed = await self._posts.get(reply.job_id or "")
+        if placed is not None and ts and ts != placed.address.message:
+            await self._cards.redraw_copy(placed, reply, channel, ts)
 
     async def present(self, address: Address, reply: Reply) -> None:
         """See :class:`~bot.core.presenter.Presenter`. Raises ``RetryLater``."""
@@ -169,7 +177,8 @@ class SlackPresenter:
                 return True
         except StreamOver:
             if at.message is None:
-                await self._cards.post(placed, message(reply, words_for(reply.locale)))
+                shown = message(reply, words_for(reply.locale))
+                await self._cards.post(placed, shown, reply.locale)
                 return True
         return False
 

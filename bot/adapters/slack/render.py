@@ -20,6 +20,8 @@ from storage.schema import JobKind, JobStatus, Millis
 
 WORDS = Path(__file__).with_name("words")
 """Slack's own sentences."""
+PREVIEW = "preview"
+"""Where the files of a card have its newest checked preview."""
 _BAR = 12
 _PROMPT = 1000
 """Longest question shown above an answer; what was asked stands in the thread anyhow."""
@@ -55,22 +57,22 @@ def message(reply: Reply, texts: Texts, files: Mapping[str, str] | None = None) 
     left out (it is still on its way), never linked.
     """
     if reply.job_id is None:
-        return _note(reply, texts)
+        return _note(reply, texts, files or {})
     answer = reply.kind is JobKind.CHAT
     blocks = [_header(reply)]
-    if (reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not reply.text.strip()) or (
-        reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not answer
-    ):
+    writing = answer and reply.status is JobStatus.RUNNING and reply.text.strip()
+    if reply.status in (JobStatus.QUEUED, JobStatus.RUNNING) and not writing:
         blocks += _waiting(reply, texts)
     elif answer:
         blocks += _answer(reply, texts)
-    elif reply.text and not reply.pictures:
+    elif reply.text and (not reply.pictures or reply.tone is Tone.WARN):
         blocks += _words(reply.text)
-    if reply.progress is not None and reply.progress.preview in (files or {}):
-        blocks.append(_image(files[reply.progress.preview], reply.prompt))  # type: ignore[index]
+    preview = (files or {}).get(PREVIEW)
+    if preview is not None and reply.progress is not None:
+        blocks.append(_image(preview, texts("slack.preview", prompt=fit(reply.prompt, 300))))
     for picture in reply.pictures:
         blocks += _picture(picture, texts, files or {})
-    blocks += _facts(reply, caption=bool(reply.pictures))
+    blocks += _facts(reply, caption=bool(reply.pictures) and reply.tone is not Tone.WARN)
     for row in rows(reply, per_row=limits.PER_ROW):
         blocks.append(actions(row.buttons, texts))
     return Message(text=_fallback(reply), blocks=blocks)
@@ -188,16 +190,22 @@ def _facts(reply: Reply, *, caption: bool) -> list[Block]:
     return [{"type": "context", "elements": elements}] if elements else []
 
 
-def _note(reply: Reply, texts: Texts) -> Message:
-    """A sentence or a small table for one person."""
+def _note(reply: Reply, texts: Texts, files: Mapping[str, str]) -> Message:
+    """A sentence, a small table or a kept picture for one person."""
     blocks: list[Block] = []
     if reply.title:
         line = [plain(reply.title, bold=True)]
         if reply.tone in _TONES:
             line = [emoji(_TONES[reply.tone]), plain(f" {reply.title}", bold=True)]
-        blocks.append({"type": "rich_text", "elements": [section(*line)]})
+        said = [quote(fit(reply.prompt, _PROMPT))] if reply.prompt else []
+        blocks.append({"type": "rich_text", "elements": [section(*line), *said]})
     for part in split_markdown(reply.text, limits.SECTION):
         blocks += _words(part)
+    for picture in reply.pictures:
+        blocks += _picture(picture, texts, files)
+    if reply.pictures:
+        blocks += _facts(reply.model_copy(update={"text": ""}), caption=False)
+        return Message(text=_fallback(reply), blocks=_within(blocks))
     for start in range(0, len(reply.fields), limits.FIELDS):
         some = reply.fields[start : start + limits.FIELDS]
         cells = []
