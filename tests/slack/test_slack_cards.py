@@ -156,7 +156,7 @@ async def test_chinese_for_who_reads_chinese(studio: Studio, ann: Person) -> Non
     assert "排队中" in card.shown()
     assert "一只猫" in card.shown()
     await ann.slash("/credits")
-    assert "点数" in (await until(ann.notes))[-1]
+    assert "积分" in (await until(ann.notes))[-1]
 
 
 async def test_a_command_without_its_text_opens_a_dialogue(studio: Studio, ann: Person) -> None:

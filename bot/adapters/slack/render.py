@@ -4,6 +4,7 @@ out; which uploaded file shows which picture is handed in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -231,6 +232,7 @@ def _within(blocks: list[Block]) -> list[Block]:
 def _fallback(reply: Reply) -> str:
     lead = " · ".join(part for part in (reply.title, reply.prompt) if part)
     tail = reply.text if reply.job_id is None or reply.kind is JobKind.CHAT else ""
+    tail = re.sub(r"\*\*|`+|^#+ ", "", tail, flags=re.MULTILINE)
     return fit_escaped("\n".join(part for part in (lead, tail) if part) or "…", 600)
 
 
