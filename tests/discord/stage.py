@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import discord
 import simcord
 from PIL import Image, ImageDraw
 from simcord.actors import MemberActor
 from simcord.backend.models import Message
-from simcord.builders import ChannelHandle, GuildHandle
+from simcord.builders import ChannelHandle, GuildHandle, RoleHandle
 from sqlmodel import select
 
 from bot.adapters.discord.app import DiscordClient
@@ -20,7 +21,7 @@ from bot.core.delivery import Delivery
 from bot.core.services import Services
 from storage import endings, jobs
 from storage.database import Database
-from storage.endings import Ending
+from storage.endings import Ending, Exchange
 from storage.jobs import Made
 from storage.models import Job
 from storage.schema import (
@@ -68,9 +69,11 @@ class Stage:
     database: Database
     guild: GuildHandle
     channel: ChannelHandle
+    admins: RoleHandle
     ann: MemberActor
     eve: MemberActor
     mod: MemberActor
+    boss: MemberActor
     locale: str = "en-US"
     """The language of everybody's Discord."""
     guild_locale: str = "en-US"
@@ -103,6 +106,20 @@ class Stage:
 
         return to_discord_message(self.env, message)
 
+    async def restart(self) -> None:
+        """Kill the bot and start another on the same database; Discord itself goes on."""
+        from tests.discord.discord_rules import remember_nonces
+
+        self.client = DiscordClient(self.client.core, gap_s=0.02, channel_gap_s=0.01)
+        await self.env.restart_bot(self.client)
+        remember_nonces(self)
+
+    def private(self, result: Any) -> str:
+        """What only who asked can read: the private answer and what follows it."""
+        assert all(m.ephemeral for m in result.followups), "a private answer is private"
+        answers = [result.response] if result.ephemeral else []
+        return "\n".join(texts_of(m) for m in [*answers, *result.followups] if m is not None)
+
     # -- What the worker would do ------------------------------------------------------------
 
     def jobs(self) -> list[Job]:
@@ -118,6 +135,11 @@ class Stage:
     def finish(self, *made: Made, claim: Any = None, **ending: Any) -> str:
         """End the next job (or a claimed one) as a worker would."""
         claim = claim or self.claim()
+        if made and made[0].text is not None:
+            spec = self.database.read(lambda s: s.get_one(Job, claim.job_id)).spec
+            ending["exchange"] = Exchange(
+                thread=spec["thread"], question=spec["turns"][-1]["text"], answer=made[0].text
+            )
         wish = Ending(**({"status": JobStatus.SUCCEEDED, "made": made, "cost": 1} | ending))
         now = self.services.clock() + 900
         assert self.database.write(endings.end_job, claim.job_id, claim.fence, wish, now=now)
@@ -163,7 +185,7 @@ def held(category: Category = Category.VIO, outcome: Outcome = Outcome.HOLD) -> 
     )
 
 
-def texts_of(message: Message) -> str:
+def texts_of(message: Any) -> str:
     """Every text a message's components show, in order."""
     found: list[str] = []
 
@@ -177,7 +199,7 @@ def texts_of(message: Message) -> str:
     return "\n".join(found)
 
 
-def labels_of(message: Message) -> list[str]:
+def labels_of(message: Any) -> list[str]:
     """The labels of a message's buttons, in order."""
     found: list[str] = []
 
@@ -196,3 +218,35 @@ async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.02)
+
+
+async def build_stage(
+    env: simcord.Env, client: DiscordClient, services: Services, database: Database
+) -> Stage:
+    """A server with a member, a stranger, a moderator and an admin, all of them long on Discord."""
+    from tests.discord.discord_rules import follow_the_rules
+
+    guild = env.create_guild("Orchard")
+    admins = guild.create_role("Admins", permissions=discord.Permissions(manage_guild=True))
+    keeper = guild.create_role("Keepers", permissions=discord.Permissions(manage_messages=True))
+    made = Stage(
+        env=env, client=client, services=services, database=database, guild=guild,
+        channel=guild.create_text_channel("studio"), admins=admins,
+        ann=guild.add_member(env.create_user("ann", global_name="Ann")),
+        eve=guild.add_member(env.create_user("eve", global_name="Eve")),
+        mod=guild.add_member(env.create_user("mo", global_name="Mo"), roles=[keeper]),
+        boss=guild.add_member(env.create_user("bo", global_name="Bo"), roles=[admins]),
+    )  # fmt: skip
+    follow_the_rules(made)
+    await env.advance_time(8 * 86_400)  # accounts younger than a week get no free credits
+    return made
+
+
+class StageClock:
+    """The moment on the stage, in milliseconds; moved by ``env.advance_time``."""
+
+    env: simcord.Env | None = None
+
+    def __call__(self) -> int:
+        assert self.env is not None
+        return round(self.env.now().timestamp() * 1000)

@@ -16,18 +16,18 @@ from pydantic import SecretStr
 
 from bot.adapters.discord.faults import EXPECTED, Fault, fault_of
 from bot.adapters.discord.people import Scene
-from bot.adapters.discord.presenter import DiscordPresenter
+from bot.adapters.discord.presenter import DiscordPresenter, is_fresh
 from bot.adapters.discord.render import Page, pages, words_for
-from bot.adapters.discord.wire import SILENT, laid_out
+from bot.adapters.discord.wire import ANSWER, SILENT, laid_out
 from bot.core.command import Core, Handle, Invocation, Press
 from bot.core.reply import Reply, Tone, Visibility
 from bot.core.texts import pick_locale
 from storage.errors import AtelierError
-from storage.posts import PostState
 from storage.rules import rules_of
 
 log = logging.getLogger(__name__)
 
+_ANSWER = "answer"
 TOKEN_MS = 15 * 60_000
 """How long Discord takes answers to an interaction."""
 
@@ -50,7 +50,8 @@ class Desk:
             if quiet:
                 await interaction.response.defer()
             else:
-                await interaction.response.defer(ephemeral=True, thinking=True)
+                said = await interaction.response.defer(ephemeral=True, thinking=True)
+                interaction.extras[_ANSWER] = said.message_id if said is not None else None
         except EXPECTED as error:
             fault = fault_of(error)
             # Late: the member was told that nothing happened, so nothing must. Answered: the same
@@ -176,7 +177,9 @@ class Desk:
         return spoken(interaction, scene, public)
 
     def _handle(self, interaction: discord.Interaction[Any], public: bool) -> Handle:
+        answer = interaction.extras.get(_ANSWER)
         return Handle(
+            message=f"{ANSWER}{answer}" if answer is not None else None,
             visibility=Visibility.PUBLIC if public else Visibility.PRIVATE,
             token=SecretStr(interaction.token),
             until=self.core.services.clock() + TOKEN_MS,
@@ -184,7 +187,7 @@ class Desk:
 
     async def _is_fresh(self, job_id: str) -> bool:
         post = await self.core.services.posts.get(job_id)
-        return post is not None and post.state is PostState.WAITING
+        return post is not None and is_fresh(post)
 
     async def _is_posted(self, job_id: str) -> bool:
         """Whether the card is a message of its own (or will be): the acknowledgement may go."""

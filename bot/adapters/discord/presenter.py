@@ -20,7 +20,7 @@ from bot.adapters.discord.editor import CHANNEL_GAP_S, GAP_S, Editor
 from bot.adapters.discord.faults import EXPECTED, Fault, fault_of
 from bot.adapters.discord.lookup import find_card
 from bot.adapters.discord.render import Page, pages, words_for
-from bot.adapters.discord.wire import ORIGINAL, Hands
+from bot.adapters.discord.wire import ANSWER, Hands
 from bot.core.reply import Reply
 from bot.core.services import Services
 from storage.errors import RetryLater
@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 
 _SMALLER = (None, 4 * 2**20, 2**20)
 """File limits tried in turn when Discord says that a message is too large."""
+
+
+_ANSWERED = "answered"
+"""Noted on a post whose card is the private answer: progress is shown there and nowhere else."""
 
 
 class Way(StrEnum):
@@ -86,7 +90,7 @@ class DiscordPresenter:
         job = _job(reply)
         async with self._lock(job):
             post = await self._posts.get(job)
-            if post is None or post.address.message or post.state is not PostState.WAITING:
+            if post is None or not is_fresh(post):
                 return True
             try:
                 return await self._show(post, reply, final=False, reply_to=reply_to)
@@ -116,7 +120,7 @@ class DiscordPresenter:
             post = await self._posts.get(job)
             if post is None or post.state is PostState.LOST:
                 return False
-            if not post.address.message:
+            if is_fresh(post):
                 return True
             if post.state is PostState.FINAL and not _ended(reply):
                 return True  # an older state that was on its way when the card became final
@@ -143,19 +147,19 @@ class DiscordPresenter:
         return False
 
     def _ways(self, post: Placed, final: bool) -> Iterator[Way]:
-        message = post.address.message
-        if message and message != ORIGINAL:
+        if (post.address.message or "").isdecimal():
             yield Way.EDIT
             if final:
                 # Deleted by somebody, or we were shut out: not in the channel against their will.
                 yield Way.DIRECT
             return
-        if not message and not post.private:
+        answered = bool(post.extra.get(_ANSWERED))
+        if not post.private and not answered:
             yield Way.SEND
-        if post.token is not None:
+        if post.token is not None and answer_of(post) is not None:
             yield Way.TOKEN
         if final:
-            if message == ORIGINAL and not post.private:
+            if answered and not post.private:
                 yield Way.SEND
             yield Way.DIRECT
 
@@ -185,12 +189,15 @@ class DiscordPresenter:
         if way is Way.EDIT:
             await self._edit(post, channel, drawn, limit)
         elif way is Way.TOKEN:
+            message = answer_of(post)
             assert post.token is not None
+            assert message is not None
             if self._same(post.job_id, drawn[:1]):
                 return
-            await self.hands.answer(post.token, drawn, reply.text, limit=limit)
+            await self.hands.answer(post.token, message, drawn, reply.text, limit=limit)
             self._drew(post.job_id, drawn[:1])
-            await self._posts.shown(post.job_id, ORIGINAL)
+            if not post.extra.get(_ANSWERED):
+                await self._posts.note(post.job_id, **{_ANSWERED: True})
         elif way is Way.SEND:
             await self._send(post, channel, drawn, reply_to, limit)
         else:
@@ -204,14 +211,14 @@ class DiscordPresenter:
         before = await self._posts.begin(post.job_id)
         if before is None:
             return
-        message: int | None = None
-        if before.tries:
-            message = await find_card(self.hands.client, channel, post.job_id)
+        tried = before.tries > 0
+        message = await find_card(self.hands.client, channel, post.job_id) if tried else None
         if message is None:
             message = await self.hands.send(
                 channel, drawn[0], nonce=f"{post.nonce}0", reply_to=reply_to, limit=limit
             )
-        else:
+        if tried:
+            # Found again, or known to Discord by its nonce: then it shows what it showed.
             await self.hands.edit(channel, message, drawn[0], limit=limit)
         await self._posts.shown(post.job_id, str(message), channel=str(channel))
         await self._further(post, channel, drawn, (), limit)
@@ -267,6 +274,20 @@ class DiscordPresenter:
         if len(self._prints) > 2_000:
             self._prints.clear()
         self._prints[job] = [page.print for page in drawn]
+
+
+def answer_of(post: Placed) -> int | None:
+    """The message that answers the interaction a job came from, when it came from one."""
+    message = post.address.message or ""
+    number = message.removeprefix(ANSWER)
+    return int(number) if message.startswith(ANSWER) and number.isdecimal() else None
+
+
+def is_fresh(post: Placed) -> bool:
+    """Whether a job's card was not put up anywhere yet."""
+    if post.state in (PostState.FINAL, PostState.LOST):
+        return False
+    return not (post.address.message or "").isdecimal() and not post.extra.get(_ANSWERED)
 
 
 def _job(reply: Reply) -> str:

@@ -128,11 +128,14 @@ def _note(reply: Reply, texts: Texts) -> list[Page]:
             shown.append("\n".join(facts))
         view = ui.LayoutView(timeout=None)
         box = ui.Container[Any](accent_colour=_COLOURS[reply.tone])
+        files = tuple(_files(reply)) if last else ()
+        if files:
+            box.add_item(_gallery(files))
         box.add_item(ui.TextDisplay("\n".join(shown) or "…"))
         if last:
             _add_rows(box, rows(reply))
         view.add_item(box)
-        made.append(Page(view))
+        made.append(Page(view, files))
     return made
 
 
@@ -147,7 +150,12 @@ def _picture_card(reply: Reply, texts: Texts) -> Page:
         box.add_item(ui.TextDisplay(text))
     if files and busy:
         box.add_item(_gallery(files))
-    notes = [f"-# {i + 1}: {plain(p.note)}" for i, p in enumerate(reply.pictures) if p.note]
+    several = len(reply.pictures) > 1
+    notes = [
+        f"-# {i}: {plain(p.note)}"
+        for i, p in enumerate(reply.pictures, start=1)
+        if p.note and (several or reply.tone is Tone.GOOD)
+    ]
     foot = [*notes, *_foot(reply, texts, pictures=bool(files) and not busy)]
     if foot:
         box.add_item(ui.TextDisplay("\n".join(foot)))

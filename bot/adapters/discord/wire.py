@@ -17,8 +17,9 @@ from bot.adapters.discord.render import Page
 from storage.blobs import Blobs
 
 SILENT = discord.AllowedMentions.none()
-ORIGINAL = "@original"
-"""Discord's name for the message that answers an interaction."""
+ANSWER = "@"
+"""Before a message's id in a post: it is the private answer to an interaction, which only the
+interaction's token can edit."""
 
 
 class Hands:
@@ -82,7 +83,13 @@ class Hands:
         await self.client.get_partial_messageable(channel).get_partial_message(message).delete()
 
     async def answer(
-        self, token: str, pages: Sequence[Page], whole: str = "", *, limit: int | None = None
+        self,
+        token: str,
+        message: int,
+        pages: Sequence[Page],
+        whole: str = "",
+        *,
+        limit: int | None = None,
     ) -> None:
         """Make the message that answers an interaction show these pages.
 
@@ -96,9 +103,8 @@ class Hands:
         if len(pages) > 1 and whole:
             view.add_item(ui.File[Any]("attachment://answer.md"))
             files.append(discord.File(io.BytesIO(whole.encode()), filename="answer.md"))
-        original: Any = ORIGINAL
         await self._hook(token).edit_message(
-            original,
+            message,
             view=view,
             attachments=files,
             allowed_mentions=SILENT,

@@ -1,0 +1,140 @@
+"""Pictures of the Discord face to look at: ``python -m tests.discord.shots FOLDER``.
+
+The real client over simcord's preview in a browser; the cards are the core's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import simcord
+from PIL import Image
+from playwright.async_api import Page, async_playwright
+
+from bot.adapters.discord.app import DiscordClient
+from bot.adapters.discord.render import pages, words_for
+from bot.commands import COMMANDS, PRESSES
+from bot.core.command import Core
+from bot.core.reply import Reply
+from storage.database import Database
+from storage.embedded import EmbeddedValkey
+from storage.migrate import migrate
+from storage.queue import Wire
+from tests.discord.cards import every_card
+from tests.discord.stage import Stage, StageClock, apple, build_stage
+from tests.fakes import make_services
+
+SHOWN = {
+    "waiting": ("queued", "running"),
+    "results": ("result", "four"),
+    "refused": ("held", "denied", "failed"),
+    "answers": ("ask_streaming", "ask_answer", "ask_held"),
+}
+LOCALES = {"en": "en-US", "zh": "zh-CN"}
+
+
+async def main(folder: Path) -> None:
+    """Every picture, in both languages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="atelier-shots-"))
+    valkey = EmbeddedValkey(home / "valkey")
+    wire = await Wire.connect(valkey.start())
+    database = Database(f"sqlite:///{home / 'shots.db'}")
+    migrate(database)
+    clock = StageClock()
+    services = make_services(database, wire, home, clock=clock)
+    await services.prompt_gate.load()
+    client = DiscordClient(Core(services, COMMANDS, PRESSES), gap_s=0.05, channel_gap_s=0.05)
+    env = simcord.Env(client, settle_timeout=20.0)
+    clock.env = env
+    env.backend.bot_user.name = "Atelier"
+    try:
+        await env.start()
+        with env.time_context():
+            stage = await build_stage(env, client, services, database)
+            async with async_playwright() as driver:
+                browser = await driver.chromium.launch(
+                    executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+                )
+                for locale in LOCALES:
+                    await shoot(stage, browser, locale, folder)
+                await browser.close()
+    finally:
+        await env.shutdown()
+        await wire.close()
+        database.close()
+        valkey.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+async def shoot(stage: Stage, browser: Any, locale: str, folder: Path) -> None:
+    """One language."""
+    stage.locale = LOCALES[locale]
+    cards = every_card(locale, stage.services.clock())
+    for name, kinds in SHOWN.items():
+        channel = stage.guild.create_text_channel(name)
+        for kind in kinds:
+            (page, *_) = pages(painted(stage, cards[kind]), words_for(locale))
+            await stage.client.presenter.hands.send(channel.id, page)
+        async with stage.env.preview(
+            channel, viewers=[stage.ann], layout="channel", locale=LOCALES[locale]
+        ) as preview:
+            await look(browser, preview.url, folder / f"{name}-{locale}.png")
+    await stage.ann.slash(stage.channel, "imagine", prompt=cards["result"].prompt, seed="7")
+    stage.finish(stage.picture())
+    await stage.deliver()
+    async with stage.env.preview(
+        stage.channel, viewers=[stage.ann], layout="channel", locale=LOCALES[locale]
+    ) as preview:
+        label = words_for(locale)("button.edit")
+
+        async def press(page: Page) -> None:
+            await page.get_by_role("button", name=label).last.click()
+            await page.wait_for_timeout(1500)
+
+        await look(browser, preview.url, folder / f"dialogue-{locale}.png", press)
+    desk = stage.guild.create_text_channel("setup")
+    await stage.boss.slash(desk, "setup")
+    async with stage.env.preview(
+        desk, viewers=[stage.boss], layout="channel", locale=LOCALES[locale]
+    ) as preview:
+        await look(browser, preview.url, folder / f"setup-{locale}.png")
+
+
+def painted(stage: Stage, reply: Reply) -> Reply:
+    """The reply with pictures that are really there."""
+    blobs = stage.services.blobs
+    pictures = tuple(
+        p.model_copy(update={"blob": blobs.put(apple(seed=p.seed), "png")}) if p.blob else p
+        for p in reply.pictures
+    )
+    progress = reply.progress
+    if progress is not None and progress.preview:
+        soft = Image.open(io.BytesIO(apple())).resize((16, 16)).resize((128, 128))
+        out = io.BytesIO()
+        soft.save(out, "WEBP")
+        key = blobs.put(out.getvalue(), "webp")
+        progress = progress.model_copy(update={"preview": key})
+    return reply.model_copy(update={"pictures": pictures, "progress": progress})
+
+
+async def look(browser: Any, url: str, path: Path, act: Any = None) -> None:
+    """Open the page, do something on it, keep what is seen."""
+    page = await browser.new_page(viewport={"width": 1000, "height": 900})
+    await page.goto(url)
+    await page.wait_for_timeout(1800)
+    if act is not None:
+        await act(page)
+    tall = {"x": 256, "y": 52, "width": 744, "height": 788}
+    await page.screenshot(path=path, clip=tall)
+    await page.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1] if len(sys.argv) > 1 else "shots")))
