@@ -201,7 +201,8 @@ async def test_a_picture_option_is_discords_own_attachment(stage: Stage) -> None
             stage.channel, "imagine", prompt="a", **{name: ("../../evil.png", apple())}
         )
         assert seen[-1][name].platform is Platform.DISCORD
-        assert seen[-1][name].url.startswith("https://cdn.discordapp.com/")
+        told = stage.events[-1]["data"]["resolved"]["attachments"]
+        assert seen[-1][name].url == next(iter(told.values()))["url"], "Discord's own address"
 
 
 async def test_roles_are_discords_permissions_and_entitlements_are_handed_on(stage: Stage) -> None:

@@ -151,6 +151,39 @@ async def test_a_kept_copy_arrives_as_a_direct_message(stage: Stage) -> None:
     assert copy.attachments
 
 
+async def test_use_as_start_image_asks_for_words_and_starts_from_that_picture(
+    stage: Stage,
+) -> None:
+    theirs = await stage.eve.send(stage.channel, "look", attachments=[("cat.png", apple())])
+    opened = await stage.ann.context_menu(stage.channel, "Use as start image", theirs)
+    assert opened.modal is not None
+    seen: list[Any] = []
+    dispatch = stage.client.core.dispatch
+
+    async def spied(invocation: Any) -> Any:
+        seen.append(invocation)
+        return await dispatch(invocation)
+
+    stage.client.core.dispatch = spied  # type: ignore[method-assign]
+    await stage.ann.submit_modal(opened, {"prompt": "as a watercolour"})
+    assert seen[0].command == "imagine"
+    assert seen[0].values["prompt"] == "as a watercolour"
+    assert seen[0].values["image"].url == theirs.attachments[0].url
+    again = await stage.ann.context_menu(
+        stage.channel, "Use as start image", await stage.eve.send(stage.channel, "no picture")
+    )
+    assert "no picture" in stage.private(again)
+
+
+async def test_a_start_image_chosen_before_a_restart_is_asked_for_again(stage: Stage) -> None:
+    theirs = await stage.eve.send(stage.channel, "look", attachments=[("cat.png", apple())])
+    opened = await stage.ann.context_menu(stage.channel, "Use as start image", theirs)
+    await stage.restart()
+    result = await stage.ann.submit_modal(opened, {"prompt": "as a watercolour"})
+    assert "choose the picture again" in stage.private(result)
+    assert stage.jobs() == []
+
+
 async def test_closed_direct_messages_are_said(stage: Stage) -> None:
     await made(stage)
     stage.env.inject_error("POST", "/channels/*/messages", status=403, code=50007)
@@ -174,9 +207,8 @@ async def test_four_pictures_have_numbered_buttons_within_discords_limits(stage:
     await made(stage, count=4)
     (card,) = stage.cards()
     assert len(card.attachments) == 4
-    labels = labels_of(card)
-    assert "Upscale 4" in labels
-    assert len(labels) == len(set(labels))
+    assert labels_of(card).count("4") == 5, "a line of small buttons for each picture"
+    assert "🔍 Upscale" in texts_of(card), "and a legend of their signs"
 
     def count(nodes: Any) -> int:
         return sum(1 + count(n.get("components")) for n in nodes or ())

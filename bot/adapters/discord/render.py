@@ -288,17 +288,33 @@ def _gallery(files: Sequence[PictureFile]) -> ui.MediaGallery[Any]:
 
 
 def _add_rows(box: ui.Container[Any] | ui.LayoutView, lines: Sequence[Row]) -> None:
+    legend = next((line for line in lines if line.picture is not None), None)
     for line in lines:
-        box.add_item(ui.ActionRow[Any](*(PressButton(draw(button)) for button in line.buttons)))
+        if line is legend:
+            box.add_item(ui.TextDisplay[Any](f"-# {_legend(line)}"))
+        small = line.picture is not None
+        drawn = (PressButton(draw(button, small=small)) for button in line.buttons)
+        box.add_item(ui.ActionRow[Any](*drawn))
 
 
-def draw(button: Button) -> ui.Button[Any]:
-    """One of the core's buttons as Discord draws it."""
+def _legend(line: Row) -> str:
+    """What the signs on the small buttons of a grid mean: there is no room for it on them."""
+    return " · ".join(
+        f"{_ICONS.get(str(button.verb), '')} {plain(button.label.rpartition(' ')[0])}"
+        for button in line.buttons
+    )
+
+
+def draw(button: Button, *, small: bool = False) -> ui.Button[Any]:
+    """One of the core's buttons as Discord draws it; ``small`` is a sign and a picture's number.
+
+    Five with words do not fit one line of a phone, and a grid must keep its lines.
+    """
     # What asks first need not shout; what acts at once does.
     style = "plain" if button.style == "danger" and button.confirm else button.style
     return ui.Button(
         style=_STYLES[style],
-        label=clip(button.label, _LABEL),
+        label=button.label.rpartition(" ")[2] if small else clip(button.label, _LABEL),
         emoji=None if style == "danger" else _ICONS.get(str(Verb(button.verb))),
         custom_id=button_id(button),
     )
