@@ -13,7 +13,9 @@ from storage.registry import Registry, load_registry
 class StorageSettings(BaseSettings):
     """Settings every process shares."""
 
-    model_config = SettingsConfigDict(env_prefix="ATELIER_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ATELIER_", env_file=".env", extra="ignore", env_ignore_empty=True
+    )
 
     home: Path = Path("var")
     """State folder: database, blobs, models, logs."""

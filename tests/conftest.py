@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -210,6 +212,24 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     opened = Database(request.getfixturevalue(f"{request.param}_url"))
     yield opened
     opened.close()
+
+
+# -- Models -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def real_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The starter models, put in place once for the whole run."""
+    folder = tmp_path_factory.mktemp("prepared")
+    made = subprocess.run(
+        [sys.executable, "-m", "worker", "prepare"],
+        env={**os.environ, "ATELIER_HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert made.returncode == 0, made.stderr[-2000:]
+    return folder / "models"
 
 
 # -- People and wishes -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The worker process: `python -m worker` runs jobs, `python -m worker prepare` places models."""
+"""The worker process: `python -m worker` runs jobs; `prepare` places models, `health` looks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import NoReturn
 
 from arq.connections import create_pool
@@ -33,6 +35,7 @@ from storage.vault import Vault
 from worker.engine.engine import Engine
 from worker.engine.remote import Remote
 from worker.generate import Floor, Tools
+from worker.health import beat, beat_file, is_alive
 from worker.settings import WorkerSettings
 from worker.tasks import ticket_taker
 
@@ -104,6 +107,7 @@ async def serve(
         asyncio.create_task(forever("retention", lambda: keep_tidy(tools))),
         asyncio.create_task(watch_parent(settings.parent_pid, stop)),
         asyncio.create_task(watch_engine(engine, floor, stop)),
+        asyncio.create_task(keep_beating(engine, beat_file(settings, socket.gethostname()))),
     ]
     log.info("worker ready")
     try:
@@ -175,6 +179,16 @@ async def watch_engine(engine: Engine, floor: Floor, stop: asyncio.Event) -> Non
         stop.set()
 
 
+async def keep_beating(engine: Engine, file: Path) -> None:
+    """Tell the container's health check that we live, while the engine does."""
+    try:
+        while engine.alive:
+            beat(file)
+            await asyncio.sleep(1.0)
+    finally:
+        file.unlink(missing_ok=True)
+
+
 async def watch_parent(pid: int, stop: asyncio.Event) -> None:
     """Stop when the supervisor that started us is gone: no orphan keeps the GPU."""
     while pid and os.getppid() == pid:  # noqa: ASYNC110 (no event tells of a parent's death)
@@ -225,6 +239,8 @@ def main() -> int:
     try:
         if sys.argv[1:] == ["prepare"]:
             return prepare(settings)
+        if sys.argv[1:] == ["health"]:
+            return 0 if is_alive(beat_file(settings, socket.gethostname())) else 1
         asyncio.run(serve(settings))
     except OperatorError as error:
         log.error("%s", error)

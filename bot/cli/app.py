@@ -161,6 +161,15 @@ def models(json: Json = False) -> None:
 
 
 @app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema and exit; safe to run twice, or twice at once."""
+    from bot.cli import studio
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(guarded(studio.run_migrate, json=False))
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """Look for what is wrong with the set-up, each with its cure."""
     from bot.cli import tables

@@ -252,6 +252,18 @@ def run_up(*, port: int | None, host: str | None, worker: bool) -> int:
     return 0
 
 
+def run_migrate() -> int:
+    """`atelier migrate`: 0 when the database is at the newest schema."""
+    from bot.up import migrated
+
+    settings = load_settings()
+    make_home(settings.home)
+    with logging_to(settings.home, settings.log_level, "cli.log"):
+        migrated(settings)
+    Console().print("The database is at the newest schema.", highlight=False)
+    return 0
+
+
 def banner(console: Console, settings: BotSettings, link: str) -> None:
     """The address on a line of its own, easy to click and to copy."""
     console.print()

@@ -96,21 +96,6 @@ def studio(home: Path, valkey: str) -> Iterator[Path]:
 # -- The real program --------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def real_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The starter models, put in place once for the whole run."""
-    folder = tmp_path_factory.mktemp("prepared")
-    made = subprocess.run(
-        [sys.executable, "-m", "worker", "prepare"],
-        env={**os.environ, "ATELIER_HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert made.returncode == 0, made.stderr[-2000:]
-    return folder / "models"
-
-
 @pytest.fixture
 def real_home(home: Path, real_models: Path) -> Path:
     """A state folder with the models in place and nothing else."""
