@@ -35,7 +35,7 @@ from storage.vault import Vault
 from worker.engine.engine import Engine
 from worker.engine.remote import Remote
 from worker.generate import Floor, Tools
-from worker.health import beat, beat_file, is_alive
+from worker.health import beat, beat_file, is_alive, rest
 from worker.settings import WorkerSettings
 from worker.tasks import ticket_taker
 
@@ -186,7 +186,7 @@ async def keep_beating(engine: Engine, file: Path) -> None:
             beat(file)
             await asyncio.sleep(1.0)
     finally:
-        file.unlink(missing_ok=True)
+        rest(file)
 
 
 async def watch_parent(pid: int, stop: asyncio.Event) -> None:

@@ -29,6 +29,11 @@ def beat(file: Path) -> None:
         return
 
 
+def rest(file: Path) -> None:
+    """Say that the worker is going."""
+    file.unlink(missing_ok=True)
+
+
 def is_alive(file: Path) -> bool:
     """Whether the worker said so lately."""
     try:
