@@ -12,12 +12,14 @@ from sqlmodel import Session, col, select
 from storage.errors import NotAllowed, NotFound
 from storage.ledger import changed
 from storage.models import Case, Generation, Job
+from storage.review_words import DUE_MS, worst
 from storage.schema import (
     CaseOrigin,
     CaseStatus,
     GenerationStatus,
     Millis,
     Role,
+    Verdict,
     is_id,
     role_at_least,
 )
@@ -70,10 +72,11 @@ def open_case(
     if known is not None:
         return known, False
     job = session.get_one(Job, made.job_id)
+    severity = worst(Verdict.parse(dict(verdict)).categories())
     case = Case(
         workspace_id=made.workspace_id, job_id=made.job_id, generation_id=made.id,
         member_id=job.member_id, reporter_id=reporter_id, origin=origin, verdict=dict(verdict),
-        created_at=now,
+        created_at=now, severity=severity, due_at=now + DUE_MS[severity],
     )  # fmt: skip
     try:
         with session.begin_nested():
@@ -85,18 +88,6 @@ def open_case(
             select(Case).where(Case.generation_id == made.id, Case.origin == origin)
         ).one(), False
     return case, True
-
-
-def report(session: Session, generation_id: str, *, actor: Actor, now: Millis) -> bool:
-    """A member's report of something visible; True when it opened a case."""
-    made = generation(session, generation_id, workspace_id=actor.workspace.id)
-    if made.status not in (GenerationStatus.VISIBLE, GenerationStatus.BLURRED):
-        raise NotFound("generation_unknown")
-    _, fresh = open_case(
-        session, made, origin=CaseOrigin.REPORTED, verdict=made.verdict, now=now,
-        reporter_id=actor.member.id,
-    )  # fmt: skip
-    return fresh
 
 
 def remove(session: Session, generation_id: str, *, actor: Actor) -> str | None:

@@ -15,6 +15,11 @@ from storage.models_money import PromoCode as PromoCode
 from storage.models_money import SettingChange as SettingChange
 from storage.models_money import Switch as Switch
 from storage.models_money import TierGrant as TierGrant
+from storage.models_review import Act as Act
+from storage.models_review import Appeal as Appeal
+from storage.models_review import Decision as Decision
+from storage.models_review import Report as Report
+from storage.models_review import Strike as Strike
 from storage.schema import (
     CaseOrigin,
     CaseStatus,
@@ -223,6 +228,15 @@ class Case(SQLModel, table=True):
     origin: CaseOrigin = Field(sa_type=Text)
     status: CaseStatus = Field(default=CaseStatus.OPEN, sa_type=Text)
     verdict: dict[str, Any] = Field(sa_type=JSON)
+    severity: int = 1
+    """1 (can wait) to 4 (at once)."""
+    due_at: int | None = Field(default=None, sa_type=BigInteger)
+    """When it should be decided; later is a breach."""
+    escalated: bool = False
+    """For admins only."""
+    claimed_by: str | None = Field(default=None, foreign_key="member.id")
+    claimed_until: int | None = Field(default=None, sa_type=BigInteger)
+    decided_at: int | None = Field(default=None, sa_type=BigInteger)
     created_at: int = Field(sa_type=BigInteger)
 
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
+from storage.review_words import ReviewRules
 from storage.schema import Frozen, Role
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
@@ -129,6 +130,7 @@ class Rules(Frozen):
     models: Models = Models()
     defaults: Defaults = Defaults()
     keeping: Keeping = Keeping()
+    review: ReviewRules = ReviewRules()
     review_channel: str = Field(default="", max_length=80)
     locale: str = Field(default="", pattern="^(en|zh)?$")
     """The language of public cards; empty follows who asked."""

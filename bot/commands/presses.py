@@ -9,7 +9,7 @@ from bot.core.cards import job_reply, kept_copy
 from bot.core.command import Context, PressHandler
 from bot.core.guards import may_see, own_job
 from bot.core.reply import Reply, Tone, Verb, Visibility
-from storage import cases, favourites, jobs
+from storage import cases, favourites, jobs, reports
 from storage.errors import NotFound
 from storage.models import Generation
 from storage.schema import Event, EventType, GenerationStatus, JobStatus, Platform
@@ -71,7 +71,7 @@ async def report(context: Context, target: str) -> Reply:
         await may_see(context, target)
     for made in reported:
         await services.database.run(
-            cases.report, made.id, actor=context.actor, now=services.clock()
+            reports.report, made.id, actor=context.actor, now=services.clock()
         )
     return Reply(text=context.texts("report.thanks"), tone=Tone.GOOD, visibility=Visibility.PRIVATE)
 

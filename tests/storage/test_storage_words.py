@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from storage import cases, jobs, ledger, views
+from storage import cases, jobs, ledger, reports, views
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import NotAllowed, NotFound, OperatorError
@@ -194,10 +194,11 @@ def test_a_reported_picture_is_one_case_and_not_its_owners_to_delete(database: D
     picture = made(database, ann, GenerationStatus.VISIBLE)
     with pytest.raises(NotFound):
         database.write(
-            cases.report, picture.id, actor=actor(database, workspace="other"), now=START
+            reports.report, picture.id, actor=actor(database, workspace="other"), now=START
         )
-    assert database.write(cases.report, picture.id, actor=ben, now=START)
-    assert not database.write(cases.report, picture.id, actor=mod, now=START)
+    assert database.write(reports.report, picture.id, actor=ben, now=START)
+    assert database.write(reports.report, picture.id, actor=mod, now=START)
+    assert not database.write(reports.report, picture.id, actor=ben, now=START)
     (case,) = database.read(cases.open_cases, workspace_id=ann.workspace.id)
     assert (case.member_id, case.reporter_id, case.origin) == (
         ann.member.id, ben.member.id, CaseOrigin.REPORTED,

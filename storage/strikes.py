@@ -1,0 +1,106 @@
+"""Strikes: marks that expire, and the ladder they lead up; made by people and fixed rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from storage import audit
+from storage.models import Member, Strike
+from storage.review_words import HOUR_MS, STRIKE_MS, WEIGHTS, ReviewRules, Step, step_for
+from storage.schema import Category, Millis
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a member stands: points that count now, and the step of the ladder they reach."""
+
+    points: int
+    step: Step | None
+    strikes: tuple[Strike, ...]
+
+
+def standing(session: Session, member_id: str, rules: ReviewRules, *, now: Millis) -> Standing:
+    """Strikes neither expired nor voided, and what they come to."""
+    active = tuple(
+        session.exec(
+            select(Strike)
+            .where(
+                Strike.member_id == member_id, col(Strike.voided_at).is_(None),
+                col(Strike.expires_at) > now,
+            )
+            .order_by(col(Strike.id))
+        )
+    )  # fmt: skip
+    points = sum(strike.weight for strike in active)
+    return Standing(points=points, step=step_for(rules.ladder, points), strikes=active)
+
+
+def add(
+    session: Session,
+    member: Member,
+    code: Category,
+    rules: ReviewRules,
+    *,
+    now: Millis,
+    case_id: str | None = None,
+    decision_id: str | None = None,
+    actor_id: str | None = None,
+) -> Standing:
+    """Mark a member by the code's weight (a weight of 0 still counts as a warning without points).
+
+    When the ladder is automatic, a newly reached step with hours keeps the member from making
+    anything new for so long; a longer time-out that runs already stays.
+    """
+    before = standing(session, member.id, rules, now=now)
+    session.add(
+        Strike(
+            workspace_id=member.workspace_id, member_id=member.id, case_id=case_id,
+            decision_id=decision_id, code=code, weight=WEIGHTS[code], created_at=now,
+            expires_at=now + STRIKE_MS,
+        )
+    )  # fmt: skip
+    session.flush()
+    after = standing(session, member.id, rules, now=now)
+    audit.write(
+        session, member.workspace_id, actor_id=actor_id, verb="strike", target=member.id, now=now,
+        before={"points": before.points}, after={"points": after.points, "code": code},
+    )  # fmt: skip
+    if (
+        after.step is not None
+        and after.step != before.step
+        and rules.automatic
+        and after.step.hours
+    ):
+        time_out(session, member, after.step.hours, actor_id=actor_id, now=now)
+    return after
+
+
+def time_out(
+    session: Session, member: Member, hours: int, *, actor_id: str | None, now: Millis
+) -> None:
+    """Nothing new from this member for ``hours``; never shortens what runs already."""
+    until = max(member.banned_until or 0, now + hours * HOUR_MS)
+    audit.write(
+        session, member.workspace_id, actor_id=actor_id, verb="time_out", target=member.id,
+        now=now, before={"until": member.banned_until}, after={"until": until},
+    )  # fmt: skip
+    member.banned_until = until
+    session.add(member)
+    session.flush()
+
+
+def void(session: Session, decision_id: str, *, now: Millis) -> int:
+    """Take back the strikes of a decision that fell; returns how many."""
+    found = session.exec(
+        select(Strike).where(Strike.decision_id == decision_id, col(Strike.voided_at).is_(None))
+    ).all()
+    session.execute(
+        update(Strike)
+        .where(col(Strike.decision_id) == decision_id, col(Strike.voided_at).is_(None))
+        .values(voided_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    return len(found)
