@@ -98,6 +98,7 @@ def tiny(kind: str) -> ImageRunner:
     return runner_of(pipeline(kind))
 
 
+@torch.inference_mode()
 def through(kind: str, here: ImageRunner, one: ImageSpec, **more: Any) -> Image.Image:
     """What a diffusers pipeline of that class makes of the same wish with the same layers."""
     pipe = here.family.pipe
