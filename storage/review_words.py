@@ -62,24 +62,24 @@ DUE_MS: dict[int, Millis] = {4: HOUR_MS, 3: 4 * HOUR_MS, 2: DAY_MS, 1: 3 * DAY_M
 
 
 class Step(Frozen):
-    """One step of a ladder: from ``points`` on, ``hours`` without new jobs (0: a warning)."""
+    """One step of a ladder: from ``weight`` on, ``hours`` without new jobs (0: a warning)."""
 
-    points: int = Field(ge=1, le=1000)
+    weight: int = Field(ge=1, le=1000)
     hours: int = Field(ge=0, le=24 * 3650)
     ban: bool = False
     """Not applied by itself: a moderator is asked to review a ban."""
 
 
 def _rising(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    points = [step.points for step in steps]
-    if points != sorted(set(points)):
-        raise ValueError("the points of a ladder must rise")
+    weight = [step.weight for step in steps]
+    if weight != sorted(set(weight)):
+        raise ValueError("the weight of a ladder must rise")
     return steps
 
 
 DEFAULT_LADDER = (
-    Step(points=2, hours=0), Step(points=4, hours=24), Step(points=7, hours=168),
-    Step(points=10, hours=0, ban=True),
+    Step(weight=2, hours=0), Step(weight=4, hours=24), Step(weight=7, hours=168),
+    Step(weight=10, hours=0, ban=True),
 )  # fmt: skip
 Ladder = Annotated[tuple[Step, ...], AfterValidator(_rising)]
 
@@ -96,9 +96,9 @@ class ReviewRules(Frozen):
     """Reports one member may make; a third of it when most of theirs were wrong."""
 
 
-def step_for(ladder: tuple[Step, ...], points: int) -> Step | None:
-    """The highest step that so many points have reached."""
-    reached = [step for step in ladder if points >= step.points]
+def step_for(ladder: tuple[Step, ...], weight: int) -> Step | None:
+    """The highest step that so many weight have reached."""
+    reached = [step for step in ladder if weight >= step.weight]
     return reached[-1] if reached else None
 
 

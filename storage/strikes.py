@@ -15,9 +15,9 @@ from storage.schema import Category, Millis
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a member stands: points that count now, and the step of the ladder they reach."""
+    """Where a member stands: weight that count now, and the step of the ladder they reach."""
 
-    points: int
+    weight: int
     step: Step | None
     strikes: tuple[Strike, ...]
 
@@ -34,8 +34,8 @@ def standing(session: Session, member_id: str, rules: ReviewRules, *, now: Milli
             .order_by(col(Strike.id))
         )
     )  # fmt: skip
-    points = sum(strike.weight for strike in active)
-    return Standing(points=points, step=step_for(rules.ladder, points), strikes=active)
+    weight = sum(strike.weight for strike in active)
+    return Standing(weight=weight, step=step_for(rules.ladder, weight), strikes=active)
 
 
 def add(
@@ -49,7 +49,7 @@ def add(
     decision_id: str | None = None,
     actor_id: str | None = None,
 ) -> Standing:
-    """Mark a member by the code's weight (a weight of 0 still counts as a warning without points).
+    """Mark a member by the code's weight (a weight of 0 still counts as a warning without weight).
 
     When the ladder is automatic, a newly reached step with hours keeps the member from making
     anything new for so long; a longer time-out that runs already stays.
@@ -66,7 +66,7 @@ def add(
     after = standing(session, member.id, rules, now=now)
     audit.write(
         session, member.workspace_id, actor_id=actor_id, verb="strike", target=member.id, now=now,
-        before={"points": before.points}, after={"points": after.points, "code": code},
+        before={"weight": before.weight}, after={"weight": after.weight, "code": code},
     )  # fmt: skip
     if (
         after.step is not None

@@ -298,7 +298,7 @@ def test_undo_within_a_minute_puts_everything_back_but_the_refund(
     database.write(review.undo, mod, ruling.id, now=START + 61_000)
     assert status(database, case) == ("claimed", "held")
     rules = database.read(lambda s: strikes.standing(s, ann.member.id, _rules(), now=START))
-    assert rules.points == 0
+    assert rules.weight == 0
     with pytest.raises(NotFound, match="undo_late"):
         database.write(review.undo, mod, ruling.id, now=START + 61_000)
     again = decide(database, mod, case, Ruling.APPROVE, now=START + 62_000)
@@ -411,15 +411,15 @@ def test_the_ladder_times_out_by_itself_and_marks_expire(database: Database, roo
         assert member.banned_until == until, index
     later = START + 1000 + STRIKE_MS
     gone = database.read(lambda s: strikes.standing(s, ann.member.id, _rules(), now=later))
-    assert (gone.points, gone.step) == (0, None)
+    assert (gone.weight, gone.step) == (0, None)
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_more_points_never_mean_a_lower_step(a: int, b: int) -> None:
-    low, high = (step_for(DEFAULT_LADDER, points) for points in sorted((a, b)))
-    assert (low.points if low else 0) <= (high.points if high else 0)
+    low, high = (step_for(DEFAULT_LADDER, weight) for weight in sorted((a, b)))
+    assert (low.weight if low else 0) <= (high.weight if high else 0)
     assert WEIGHTS.keys() == set(Category)
-    assert step_for((Step(points=3, hours=1),), 2) is None
+    assert step_for((Step(weight=3, hours=1),), 2) is None
 
 
 def test_many_reports_are_one_case_and_crying_wolf_is_slowed(
@@ -576,6 +576,6 @@ def test_the_view_has_what_a_moderator_needs(database: Database, room: Room) -> 
     assert seen.holder == "mia"
     assert [(case.id, ruling) for case, ruling in seen.similar] == [(first.id, "deny_strike")]
     assert [job.id for job in seen.before] == [first.job_id]
-    assert seen.standing.points == 1
+    assert seen.standing.weight == 1
     with pytest.raises(NotFound):
         database.read(views.view, second.id, workspace_id="elsewhere", now=START)
