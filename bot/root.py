@@ -11,6 +11,7 @@ from bot.core.texts import texts_for
 from bot.core.uploads import Uploads
 from bot.settings import BotSettings
 from moderation.build import prompt_pipeline
+from moderation.marks.identity import authority
 from moderation.record import Recorder
 from storage.blobs import Blobs
 from storage.clock import now_ms
@@ -43,6 +44,7 @@ async def build_services(settings: BotSettings, redis_url: str) -> Services:
         posts=Posts(database, vault),
         uploads=Uploads(blobs),
         recorder=Recorder(database, now_ms, vault),
+        authority=lambda: authority(settings.home),
     )
     if settings.monthly_credits is None:
         return services

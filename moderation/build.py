@@ -18,7 +18,12 @@ def prompt_pipeline(timeout_s: float = 10.0, observe: Observer | None = None) ->
 
     A picture given to it is held, because nothing here can see it.
     """
-    return Pipeline([TermsStage()], timeout_s=timeout_s, observe=observe)
+    return Pipeline(text_stages(), timeout_s=timeout_s, observe=observe)
+
+
+def text_stages() -> tuple[TermsStage]:
+    """The stages that read text, word lists first."""
+    return (TermsStage(),)
 
 
 @cache

@@ -5,16 +5,26 @@ Importing this file is light; libraries are imported in each stage's ``load``.
 
 from __future__ import annotations
 
+from moderation.build import text_stages
 from moderation.pipeline import Observer, Pipeline
-from moderation.stages.nudenet import NudeNetStage
-from moderation.stages.terms import TermsStage
+from moderation.stages.bank import BankStage
+from moderation.stages.nudity import NudityStage
+from moderation.stages.ocr import PictureTextStage
 
 
-def output_pipeline(timeout_s: float = 10.0, observe: Observer | None = None) -> Pipeline:
-    """Text and pictures: outputs, previews, uploads and answers. Loads in half a second.
+def output_pipeline(
+    timeout_s: float = 10.0, observe: Observer | None = None, bank: BankStage | None = None
+) -> Pipeline:
+    """Text and pictures: outputs, previews, uploads and answers. Loads in two seconds.
 
-    Give the prompt of a picture as ``Content.context``: nudity is graver beside a minor.
+    Give the prompt of a picture as ``Content.context``: nudity is graver beside a minor. ``bank``
+    is kept filled by whoever made it.
     """
-    terms = TermsStage()
-    nudity = NudeNetStage(names_minor=terms.mentions_minor)
-    return Pipeline([terms, nudity], timeout_s=timeout_s, observe=observe)
+    stages = text_stages()
+    terms = stages[0]
+    pictures = [
+        NudityStage(names_minor=terms.mentions_minor, names_sexual=terms.mentions_sex),
+        PictureTextStage([terms]),
+        bank or BankStage(),
+    ]
+    return Pipeline([*stages, *pictures], timeout_s=timeout_s, observe=observe)

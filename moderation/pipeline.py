@@ -56,6 +56,8 @@ class Content:
     context: tuple[str, ...] = ()
     lists: Lists = EMPTY
     """The workspace's own words and names."""
+    workspace_id: str = ""
+    """Whose banks of known pictures apply besides the studio's."""
 
 
 class Stage(Protocol):

@@ -11,6 +11,7 @@ from bot.core.reply import Reply, Verb
 from bot.core.services import Services
 from bot.core.uploads import Uploads
 from moderation.build import prompt_pipeline
+from moderation.marks.identity import authority
 from moderation.record import Recorder
 from storage.blobs import Blobs
 from storage.clock import now_ms
@@ -31,6 +32,7 @@ def make_services(database: Database, wire: Wire, home: Path, **changes: Any) ->
         "database": database, "wire": wire, "blobs": blobs, "registry": load_registry(),
         "prompt_gate": prompt_pipeline(), "posts": Posts(database, Vault.open(home), clock),
         "uploads": Uploads(blobs), "recorder": Recorder(database, clock, Vault.open(home)),
+        "authority": lambda: authority(home),
     }  # fmt: skip
     return Services(**(parts | changes))
 

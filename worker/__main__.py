@@ -20,6 +20,7 @@ from moderation.build_output import output_pipeline
 from moderation.marks.identity import ensure_identity
 from moderation.pipeline import Pipeline
 from moderation.record import Recorder
+from moderation.stages.bank import BankStage, Known
 from storage import decisions
 from storage.blobs import Blobs
 from storage.clock import now_ms
@@ -105,6 +106,7 @@ async def serve(
         asyncio.create_task(forever("nudges", lambda: hear_nudges(floor, wire))),
         asyncio.create_task(forever("tickets", lambda: take_tickets(settings, floor, tools))),
         asyncio.create_task(forever("retention", lambda: keep_tidy(tools))),
+        asyncio.create_task(forever("bank", lambda: keep_bank(tools))),
         asyncio.create_task(watch_parent(settings.parent_pid, stop)),
         asyncio.create_task(watch_engine(engine, floor, stop)),
         asyncio.create_task(keep_beating(engine, beat_file(settings, socket.gethostname()))),
@@ -158,6 +160,22 @@ async def take_tickets(settings: WorkerSettings, floor: Floor, tools: Tools) -> 
     finally:
         with contextlib.suppress(Exception):
             await taker.close()
+
+
+BANK_S = 15.0
+"""How soon a picture that was denied anywhere is known to this worker."""
+
+
+async def keep_bank(tools: Tools) -> None:
+    """Hand the stage of known pictures what the database says, again and again."""
+    stages = [stage for stage in tools.gate.stages if isinstance(stage, BankStage)]
+    while stages:
+        rows = await tools.database.look(decisions.bank, ("deny", "allow"))
+        known = [Known(row.pdq, row.bank, row.category, row.workspace_id) for row in rows]
+        for stage in stages:
+            stage.replace(known)
+        await asyncio.sleep(BANK_S)
+    await asyncio.Event().wait()
 
 
 async def keep_tidy(tools: Tools) -> None:

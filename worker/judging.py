@@ -30,7 +30,7 @@ class Bench:
         """The verdict; recorded unless it is *allow* and not to be kept."""
         return await self.tools.recorder.judge(
             self.tools.gate,
-            replace(content, lists=self.lists),
+            replace(content, lists=self.lists, workspace_id=self.about.workspace_id),
             self.policy,
             replace(self.about, sha256=sha256),
             keep_allowed=keep_allowed,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from moderation.marks.facts import Facts, LabelProfile, SourceType
 from moderation.marks.manifest import Ingredient
 from moderation.marks.marker import Encode, as_png, mark
+from moderation.marks.verify import file_hash
+from moderation.pdq import pdq
 from moderation.policy import POLICY_VERSION
+from storage import decisions
 from storage.blobs import Blobs
 from storage.errors import NotFound
 from storage.schema import ImageSpec, Millis, Mode, new_id
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from moderation.marks.identity import Identity
+    from worker.generate import Tools
 
 ENCODE: Encode = as_png
 """How finished pictures are written; the marks survive every encoder of ``marker``."""
@@ -44,6 +49,16 @@ def finished(
         source=SourceType.COMPOSITE if parents else SourceType.TRAINED, profile=profile,
     )  # fmt: skip
     return mark(image, facts, identity, encode, parents)
+
+
+async def remember(tools: Tools, image: Image, data: bytes, workspace_id: str) -> None:
+    """Keep a made picture's hashes, so that the file and its copies are known again. Says what
+    was made, not by whom."""
+    found = await asyncio.to_thread(pdq, image)
+    await tools.database.run(
+        decisions.add_hash, bank="made", pdq=found.digits, quality=found.quality,
+        now=tools.clock(), workspace_id=workspace_id, file_sha256=file_hash(data),
+    )  # fmt: skip
 
 
 def _parents(spec: ImageSpec, blobs: Blobs) -> tuple[Ingredient, ...]:

@@ -38,7 +38,7 @@ from storage.workspaces import settings_of
 from worker.engine.errors import BadPicture, Cancelled, ModelUnavailable, OutOfMemory, StepFailed
 from worker.engine.outputs import Answer, Picture, Progress, Restart, Text
 from worker.judging import Bench
-from worker.marking import finished
+from worker.marking import finished, remember
 from worker.sources import SourceGone, read_sources, sources_of
 
 if TYPE_CHECKING:
@@ -233,6 +233,7 @@ class PictureRun:
                 now=self._tools.clock(),
             )  # fmt: skip
             blob = await asyncio.to_thread(self._tools.blobs.put, data, suffix)
+            await remember(self._tools, output.image, data, self._claim.workspace_id)
         self._made.append(
             Made(
                 index=output.index, status=status, seed=output.seed, recipe=output.recipe,

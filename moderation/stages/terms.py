@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MINOR = "minor"
 """The group of words and ages that mean a minor."""
 
+SEXUAL = "sexual"
+"""The group of sexual words."""
+
 KEPT = 32
 """Workspaces whose compiled lists are kept."""
 
@@ -109,6 +112,11 @@ class TermsStage:
         for entry in lists.patterns:
             if any(spans(entry.pattern, variant, most=1) for variant in variants):
                 found[entry.category, f"list.{entry.name}"] = entry.score
+
+    def mentions_sex(self, text: str) -> bool:
+        """True when the text holds any sexual word (for checks of the picture)."""
+        matcher, _ = self._loaded()
+        return SEXUAL in _groups(matcher.find(text))
 
     def slurs(self, text: str) -> bool:
         """Whether a listed slur stands in the text (for heads, which may not block alone)."""

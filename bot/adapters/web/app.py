@@ -19,6 +19,7 @@ from bot.adapters.web.pages import make_pages
 from bot.adapters.web.pictures import make_pictures
 from bot.adapters.web.reader import CoreReader, Reader
 from bot.adapters.web.render import Renderer
+from bot.adapters.web.verify import make_verify
 from bot.core.command import Core
 from storage.errors import NotFound, RetryLater
 
@@ -74,6 +75,7 @@ def make_app(
         return PlainTextResponse("busy, try again\n", 503, {"Retry-After": "1"})
 
     app.include_router(make_pages(desk))
+    app.include_router(make_verify(desk))
     app.include_router(make_api(desk))
     app.include_router(make_pictures(reader))
     app.mount("/static", _Static(directory=_STATIC), name="static")
