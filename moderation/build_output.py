@@ -6,7 +6,7 @@ Importing this file is light; libraries are imported in each stage's ``load``.
 from __future__ import annotations
 
 from moderation.build import text_stages
-from moderation.pipeline import Observer, Pipeline
+from moderation.pipeline import Observer, Pipeline, Stage
 from moderation.stages.bank import BankStage
 from moderation.stages.nudity import NudityStage
 from moderation.stages.ocr import PictureTextStage
@@ -22,7 +22,7 @@ def output_pipeline(
     """
     stages = text_stages()
     terms = stages[0]
-    pictures = [
+    pictures: list[Stage] = [
         NudityStage(names_minor=terms.mentions_minor, names_sexual=terms.mentions_sex),
         PictureTextStage([terms]),
         bank or BankStage(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import delete
 from sqlmodel import Session, col, select
@@ -116,12 +115,13 @@ def add_hash(
     quality: int,
     now: Millis,
     workspace_id: str | None = None,
-    **more: Any,
+    file_sha256: str | None = None,
+    category: str = "",
 ) -> str:
     """Put a picture's hash into a bank (``made``, ``deny``, ``allow``); returns the row's id."""
     row = PictureHash(
         id=new_id(), workspace_id=workspace_id, bank=bank, pdq=pdq, quality=quality,
-        created_at=now, **more,
+        created_at=now, file_sha256=file_sha256, category=category,
     )  # fmt: skip
     session.add(row)
     session.flush()
