@@ -61,6 +61,12 @@ class Claim:
     reserved: int
     verdict: Verdict
     """What the gate found in the prompt; joins the verdict on everything made from it."""
+    cached: bool = False
+    """All of it was in the recipe cache when it was asked for."""
+    again_of: str | None = None
+    """The generation to compare with."""
+    predicted_ms: int | None = None
+    """What was foreseen from being asked for to being done."""
 
 
 def claim(
@@ -78,24 +84,25 @@ def claim(
     Order: least served workspace, then least served member in it, then oldest. A job of a
     ``loaded`` model goes first while its workspace and member are within ``slack_ms`` of the
     fairest, and while no more than ``slack_ms`` of work has overtaken the fairest job already.
-    A job whose owner's lease ran out may be claimed like a queued one. The estimate is charged
+    A job whose owner's lease ran out may be claimed like a queued one. Jobs that the recipe cache
+    answers need no room and go before all others. The estimate is charged
     to the counters now and corrected at the end, so that one member's many jobs do not all start
     before the first is charged.
     """
     kinds = [kind for kind, places in room.items() if places > 0]
-    if not kinds:
-        return None
     if session.get_bind().dialect.name == "postgresql":
         # Two claimers that do not see each other's counters would both take the same member's
         # jobs, past max_running and past the member's share.
         session.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK)))
     skip: set[str] = set()
     while True:
-        fairest = _fairest(session, kinds, now, skip)
+        fairest = _fairest(session, [JobKind.IMAGE], now, skip, cached=True)
+        if fairest is None and kinds:
+            fairest = _fairest(session, kinds, now, skip)
         if fairest is None:
             return None
         pick, overtaken = fairest, None
-        if loaded and fairest[0].model not in loaded:
+        if loaded and fairest[0].model not in loaded and not fairest[0].cached:
             other = _within_slack(session, fairest, kinds, now, skip, loaded, slack_ms)
             if other is not None:
                 pick, overtaken = other, fairest[0]
@@ -145,7 +152,8 @@ def claim(
             spec=spec, fence=job.fence + 1, attempts=job.attempts + 1,
             deadline_ms=job.deadline_ms, created_at=job.created_at,
             reserved=reserved.amount if reserved else 0,
-            verdict=verdict,
+            verdict=verdict, cached=job.cached, again_of=job.again_of,
+            predicted_ms=job.predicted_ms,
         )  # fmt: skip
 
 
@@ -202,6 +210,7 @@ def _fairest(
     *,
     models: Collection[str] | None = None,
     workspace_id: str | None = None,
+    cached: bool = False,
 ) -> Candidate | None:
     running = (
         select(func.count())
@@ -219,12 +228,16 @@ def _fairest(
         .join(Workspace, col(Workspace.id) == col(Job.workspace_id))
         .join(Member, col(Member.id) == col(Job.member_id))
         .join(Tier, col(Tier.id) == col(Member.tier_id))
-        .where(ready(now), col(Job.kind).in_(kinds), running < col(Tier.max_running))
+        .where(ready(now), col(Job.kind).in_(kinds))
         .order_by(col(Workspace.served), col(Member.served), col(Job.id))
         .limit(1)
         .with_for_update(skip_locked=True, of=Job)
         .execution_options(populate_existing=True)
     )
+    if cached:
+        query = query.where(col(Job.cached).is_(True))
+    else:
+        query = query.where(running < col(Tier.max_running))
     if skip:
         query = query.where(col(Job.id).not_in(skip))
     if models is not None:
@@ -345,11 +358,3 @@ def count_open(
     if workspace_id is not None:
         query = query.where(Job.workspace_id == workspace_id)
     return int(session.execute(query).scalar_one())
-
-
-def backlog_ms(session: Session) -> int:
-    """Engine milliseconds foreseen for every queued job."""
-    total = session.execute(
-        select(func.sum(col(Job.estimate_ms))).where(Job.status == JobStatus.QUEUED)
-    ).scalar()
-    return int(total or 0)

@@ -8,10 +8,18 @@ from typing import Any
 
 from sqlmodel import Session
 
-from storage import cases, jobs
+from storage import cases, jobs, paces
 from storage.jobs import Made
 from storage.models import Generation, Job
-from storage.schema import CaseOrigin, GenerationStatus, JobStatus, Millis, Verdict
+from storage.schema import (
+    CaseOrigin,
+    GenerationStatus,
+    ImageSpec,
+    JobStatus,
+    Millis,
+    Verdict,
+    parse_spec,
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Ending:
     error_code: str | None = None
     error_params: Mapping[str, Any] = field(default_factory=dict)
     engine_ms: Millis = 0
+    units: float = 0
+    """Steps of a picture, or tokens of the answer: what the job teaches of its pace; 0: nothing."""
     exchange: Exchange | None = None
 
 
@@ -54,6 +64,8 @@ def end_job(session: Session, job_id: str, fence: int, ending: Ending, *, now: M
     if not ended:
         # A commit whose answer was lost and that was tried again: it was ours after all.
         return any(session.get(Generation, item.id) is not None for item in ending.made)
+    if job is not None and ending.units and ending.status is JobStatus.SUCCEEDED:
+        _learn(session, job, ending, now)
     for item in ending.made:
         if item.status is GenerationStatus.HELD:
             row = session.get_one(Generation, item.id)
@@ -64,3 +76,10 @@ def end_job(session: Session, job_id: str, fence: int, ending: Ending, *, now: M
             answer=ending.exchange.answer, now=now,
         )  # fmt: skip
     return True
+
+
+def _learn(session: Session, job: Job, ending: Ending, now: Millis) -> None:
+    """Let the job teach how long its kind of work takes."""
+    spec = parse_spec(job.spec)
+    shares = spec.count if isinstance(spec, ImageSpec) else 1
+    paces.learn(session, spec, ending.units, ending.engine_ms / shares, now=now)

@@ -23,7 +23,6 @@ from storage.claims import LEASE_MS as LEASE_MS
 from storage.claims import MAX_ATTEMPTS as MAX_ATTEMPTS
 from storage.claims import SLACK_MS as SLACK_MS
 from storage.claims import Claim as Claim
-from storage.claims import backlog_ms as backlog_ms
 from storage.claims import charge_counters, lift
 from storage.claims import claim as claim
 from storage.claims import claimable as claimable
@@ -31,6 +30,7 @@ from storage.claims import count_open as count_open
 from storage.errors import LimitReached, NotAllowed, NotFound
 from storage.ledger import changed
 from storage.models import Generation, Job, Member, Outbox, Tier, Workspace
+from storage.places import place_of
 from storage.rules import rules_of
 from storage.schema import (
     TERMINAL_STATUSES,
@@ -65,6 +65,7 @@ class Made:
     width: int | None = None
     height: int | None = None
     sha256: str | None = None
+    recipe_key: str | None = None
     id: str = field(default_factory=new_id)
 
 
@@ -84,10 +85,15 @@ def submit(
     parent_id: str | None = None,
     verdict: Verdict | None = None,
     also: Callable[[Session, Job], None] | None = None,
+    cached: bool = False,
+    again_of: str | None = None,
 ) -> tuple[Job, bool]:
     """Job, reservation and outbox row in one transaction; ``(job, True)`` when this call made it.
 
-    ``also`` writes what belongs to the fresh job in the same transaction (its post).
+    ``also`` writes what belongs to the fresh job in the same transaction (its post). ``cached``
+    says that all of it is in the recipe cache; ``again_of`` is the generation it makes anew.
+    ``max_wait_ms`` bounds what this very job would wait for in the line's fair order, so that one
+    member's long backlog refuses nobody else.
 
     The same ``key`` in the same workspace is the same job, however often it is delivered.
     Raises ``LimitReached`` for a full queue (``queue_full_member``, ``queue_full_workspace``),
@@ -116,10 +122,6 @@ def submit(
         most = rules_of(workspace.settings).limits.max_queued
     if count_open(session, workspace_id=workspace.id) >= most:
         raise LimitReached("queue_full_workspace", limit=most)
-    if max_wait_ms is not None:
-        wait = backlog_ms(session)
-        if wait > max_wait_ms:
-            raise LimitReached("wait_too_long", minutes=-(-wait // 60_000))
     if mine == 0:
         lift(session, workspace.id, member.id)
     job = Job(
@@ -127,10 +129,16 @@ def submit(
         batch_key=batch_key(spec), spec=spec.model_dump(mode="json"),
         address=address.model_dump(mode="json"), locale=locale, estimate_ms=estimate_ms,
         deadline_ms=deadline_ms, created_at=now, parent_id=parent_id,
-        verdict=verdict.dump() if verdict is not None else None,
+        verdict=verdict.dump() if verdict is not None else None, cached=cached, again_of=again_of,
     )  # fmt: skip
     session.add(job)
     session.flush()
+    place = place_of(session, job.id, now=now)
+    if place is not None and not cached:
+        job.predicted_ms = max(1, place.eta_at - now)
+        wait = job.predicted_ms - estimate_ms
+        if max_wait_ms is not None and wait > max_wait_ms:
+            raise LimitReached("wait_too_long", minutes=-(-wait // 60_000))
     ledger.reserve(session, account_of(member), price, job_id=job.id, now=now)
     session.add(Outbox(job_id=job.id, topic="ticket", created_at=now))
     if also is not None:
@@ -216,7 +224,7 @@ def finish(
                 id=item.id, job_id=job_id, workspace_id=job.workspace_id, index=item.index,
                 kind=job.kind, status=item.status, seed=item.seed, recipe=dict(item.recipe),
                 verdict=dict(item.verdict), blob=item.blob, text=item.text, width=item.width,
-                height=item.height, sha256=item.sha256, created_at=now,
+                height=item.height, sha256=item.sha256, recipe_key=item.recipe_key, created_at=now,
             )
         )  # fmt: skip
     member = session.get_one(Member, job.member_id)

@@ -130,6 +130,13 @@ class Job(SQLModel, table=True):
     status: JobStatus = Field(default=JobStatus.QUEUED, sa_type=Text)
     parent_id: str | None = None
     """The job this one was made from (Reroll, Edit), if any."""
+    cached: bool = False
+    """Every picture of it was in the recipe cache when it was asked for: it costs nothing, waits
+    in no line and takes no place in the engine."""
+    again_of: str | None = None
+    """The generation it makes anew, to compare."""
+    predicted_ms: int | None = Field(default=None, sa_type=BigInteger)
+    """From being asked for to being done, as foreseen then; its error is a metric."""
 
     estimate_ms: int
     """Engine milliseconds foreseen: charged to the fairness counters at claim."""
@@ -164,7 +171,10 @@ class Job(SQLModel, table=True):
 class Generation(SQLModel, table=True):
     """One output of a job: a picture (a blob) or an answer (text)."""
 
-    __table_args__ = (UniqueConstraint("job_id", "index"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "index"),
+        Index("ix_generation_recipe", "workspace_id", "recipe_key"),
+    )
 
     id: str = Field(default_factory=new_id, primary_key=True)
     job_id: str = Field(foreign_key="job.id", index=True)
@@ -182,7 +192,21 @@ class Generation(SQLModel, table=True):
     height: int | None = None
     sha256: str | None = None
     """Of the uint8 RGB pixels (pictures)."""
+    recipe_key: str | None = None
+    """What the recipe cache finds it by (:func:`storage.recipes.recipe_key`)."""
     created_at: int = Field(sa_type=BigInteger)
+
+
+class Pace(SQLModel, table=True):
+    """What one kind of work takes (:mod:`storage.paces`): forgetting sums over its points."""
+
+    key: str = Field(primary_key=True)
+    n: float = 0.0
+    x: float = 0.0
+    y: float = 0.0
+    xx: float = 0.0
+    xy: float = 0.0
+    updated_at: int = Field(sa_type=BigInteger)
 
 
 class Message(SQLModel, table=True):

@@ -6,6 +6,8 @@ found out (revision, device, versions, hash). Only the former says what to make.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from storage.schema import ImageSpec
@@ -34,3 +36,29 @@ def spec_of(recipe: dict[str, Any]) -> ImageSpec:
     """
     known = ImageSpec.model_fields.keys() - {"count"}
     return ImageSpec.model_validate({name: recipe[name] for name in known if name in recipe})
+
+
+_NO_MATTER = ("draft", "bucket", "buckets")
+"""What does not change the pixels that a member would recognise as the same wish."""
+
+
+def recipe_key(spec: ImageSpec, index: int, *, revision: str, template: str) -> str | None:
+    """What equal wishes share: a hash of everything that decides picture ``index`` and its file.
+
+    ``revision`` is the model's, ``template`` the style's as applied today. Start pictures count by
+    their pixels, not by where they lie. None for what is never the same twice: a prompt that a
+    chat model writes out.
+    """
+    if spec.enhance:
+        return None
+    wish = recipe_of(spec, index)
+    for name in _NO_MATTER:
+        wish.pop(name, None)
+    for name in ("start", "mask", "reference"):
+        if isinstance(wish.get(name), dict):
+            wish[name] = wish[name]["sha256"]
+    if isinstance(wish.get("control"), dict):
+        wish["control"] = wish["control"] | {"source": wish["control"]["source"]["sha256"]}
+    wish |= {"revision": revision, "template": template, "format": spec.format}
+    data = json.dumps(wish, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(data.encode()).hexdigest()

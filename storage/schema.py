@@ -339,6 +339,9 @@ class ImageSpec(Frozen):
     """Let the chat model write the prompt out first; the recipe shows both."""
     draft: bool = False
     """One of a grid of quick drafts that may be finished at full size."""
+    format: Literal["webp", "lossless", "png"] = "webp"
+    """How the file is written: WebP at quality 90, lossless WebP, or PNG. The recipe's hash is of
+    the pixels before, so it is the same for all three."""
 
     @property
     def sources(self) -> tuple[Source, ...]:

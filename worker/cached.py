@@ -1,0 +1,89 @@
+"""A job that the recipe cache answers: the stored pictures, judged again by today's policy."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from moderation.pipeline import Content, Surface
+from moderation.policy import Policy
+from storage.cache import keys_of, lookup
+from storage.endings import Ending
+from storage.errors import NotFound
+from storage.jobs import Claim, Made
+from storage.models import Generation
+from storage.schema import GenerationStatus, ImageSpec, JobStatus, Verdict, harshest
+from storage.workspaces import settings_of
+from worker.verdicts import policy_of, rejected, status_of
+
+if TYPE_CHECKING:
+    from worker.generate import Tools
+
+log = logging.getLogger(__name__)
+
+
+async def from_cache(tools: Tools, claim: Claim) -> Ending | None:
+    """What a cached job came to, at no cost; None when something has gone since it was asked for."""
+    spec = claim.spec
+    if not isinstance(spec, ImageSpec):
+        return None
+    keys = keys_of(spec, tools.registry)
+    found = None
+    if keys is not None:
+        found = await tools.database.look(lookup, claim.workspace_id, keys)
+    if keys is None or found is None:
+        return None
+    policy = policy_of(await tools.database.look(settings_of, claim.workspace_id))
+    made: list[Made] = []
+    verdicts: list[Verdict] = [claim.verdict]
+    for index, (key, old) in enumerate(zip(keys, found, strict=True)):
+        try:
+            data = await asyncio.to_thread(tools.blobs.get, old.blob or "")
+        except NotFound:
+            _discard(tools, made)
+            return None
+        verdict = claim.verdict | await _judge(tools, data, spec, policy)
+        verdicts.append(verdict)
+        made.append(await _copy(tools, index, key, old, data, verdict))
+    verdict = harshest(verdicts)
+    if all(item.status is GenerationStatus.REMOVED for item in made):
+        return rejected(verdict, tuple(made), engine_ms=0)
+    return Ending(status=JobStatus.SUCCEEDED, made=tuple(made), verdict=verdict)
+
+
+async def _judge(tools: Tools, data: bytes, spec: ImageSpec, policy: Policy) -> Verdict:
+    image = await asyncio.to_thread(_open, data)
+    content = Content(surface=Surface.OUTPUT, image=image, context=(spec.prompt,))
+    return await tools.gate.judge(content, policy)
+
+
+def _open(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+        return image.convert("RGB")
+
+
+async def _copy(
+    tools: Tools, index: int, key: str, old: Generation, data: bytes, verdict: Verdict
+) -> Made:
+    """A generation with bytes of its own: deleting one of the two leaves the other."""
+    status = status_of(verdict)
+    blob = None
+    if status is not GenerationStatus.REMOVED and old.blob is not None:
+        suffix = old.blob.rpartition(".")[2]
+        blob = await asyncio.to_thread(tools.blobs.put, data, suffix)
+    recipe = {name: value for name, value in old.recipe.items() if name != "again"}
+    return Made(
+        index=index, status=status, seed=old.seed, recipe=recipe | {"cached_from": old.id},
+        verdict=verdict.dump(), blob=blob, width=old.width, height=old.height, sha256=old.sha256,
+        recipe_key=key,
+    )  # fmt: skip
+
+
+def _discard(tools: Tools, made: list[Made]) -> None:
+    for item in made:
+        if item.blob is not None:
+            tools.blobs.delete(item.blob)
