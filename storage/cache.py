@@ -20,8 +20,10 @@ def keys_of(spec: AnySpec, registry: Registry) -> list[str] | None:
     if not isinstance(spec, ImageSpec):
         return None
     card = registry.find(spec.model, JobKind.IMAGE)
-    style = registry.style(spec.style) if spec.style else None
-    template = "" if style is None else f"{style.template}\n{style.negative}"
+    template = ""
+    if spec.style and not spec.template:  # else the spec itself says how it read
+        style = registry.style(spec.style)
+        template = f"{style.template}\n{style.negative}"
     keys = [
         recipe_key(spec, index, revision=card.revision, template=template)
         for index in range(spec.count)

@@ -65,6 +65,7 @@ class Claim:
     """All of it was in the recipe cache when it was asked for."""
     again_of: str | None = None
     """The generation to compare with."""
+    claimed_at: Millis = 0
     predicted_ms: int | None = None
     """What was foreseen from being asked for to being done."""
 
@@ -153,7 +154,7 @@ def claim(
             deadline_ms=job.deadline_ms, created_at=job.created_at,
             reserved=reserved.amount if reserved else 0,
             verdict=verdict, cached=job.cached, again_of=job.again_of,
-            predicted_ms=job.predicted_ms,
+            predicted_ms=job.predicted_ms, claimed_at=now,
         )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def foresee(session: Session, spec: AnySpec, card: ModelCard) -> Millis:
     row = session.get(Pace, pace_key(spec))
     if isinstance(spec, ImageSpec):
         if row is not None:
-            return max(1, round(_points(row).foresee(spec.steps) * spec.count))
+            return max(1, round(_points(row).foresee(prices.steps_made(spec)) * spec.count))
         return _from_other_size(session, spec) or prices.estimate_ms(spec, card)
     if row is None:
         return prices.estimate_ms(spec, card)
@@ -119,7 +119,7 @@ def _from_other_size(session: Session, spec: ImageSpec) -> Millis | None:
     size = row.key.removeprefix(head).partition(":")[0]
     width, _, height = size.partition("x")
     ratio = area / (int(width) * int(height))
-    return max(1, round(_points(row).foresee(spec.steps) * spec.count * ratio))
+    return max(1, round(_points(row).foresee(prices.steps_made(spec)) * spec.count * ratio))
 
 
 def _points(row: Pace) -> Points:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from moderation.lists import lists_of
 from moderation.pipeline import Content, Surface
-from moderation.policy import Policy
+from moderation.record import About
+from moderation.settings import policy_of
 from storage.cache import keys_of, lookup
 from storage.endings import Ending
 from storage.errors import NotFound
@@ -18,7 +20,8 @@ from storage.jobs import Claim, Made
 from storage.models import Generation
 from storage.schema import GenerationStatus, ImageSpec, JobStatus, Verdict, harshest
 from storage.workspaces import settings_of
-from worker.verdicts import policy_of, rejected, status_of
+from worker.judging import Bench
+from worker.verdicts import rejected, status_of
 
 if TYPE_CHECKING:
     from worker.generate import Tools
@@ -27,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 async def from_cache(tools: Tools, claim: Claim) -> Ending | None:
-    """What a cached job came to, at no cost; None when something has gone since it was asked for."""
+    """What a cached job came to, at no cost; None when something of it has gone meanwhile."""
     spec = claim.spec
     if not isinstance(spec, ImageSpec):
         return None
@@ -37,7 +40,9 @@ async def from_cache(tools: Tools, claim: Claim) -> Ending | None:
         found = await tools.database.look(lookup, claim.workspace_id, keys)
     if keys is None or found is None:
         return None
-    policy = policy_of(await tools.database.look(settings_of, claim.workspace_id))
+    settings = await tools.database.look(settings_of, claim.workspace_id)
+    about = About(claim.workspace_id, claim.member_id, job_id=claim.job_id)
+    bench = Bench(tools, policy_of(settings), lists_of(settings), about)
     made: list[Made] = []
     verdicts: list[Verdict] = [claim.verdict]
     for index, (key, old) in enumerate(zip(keys, found, strict=True)):
@@ -46,19 +51,19 @@ async def from_cache(tools: Tools, claim: Claim) -> Ending | None:
         except NotFound:
             _discard(tools, made)
             return None
-        verdict = claim.verdict | await _judge(tools, data, spec, policy)
+        verdict = claim.verdict | await _judge(bench, data, spec, old.sha256)
         verdicts.append(verdict)
         made.append(await _copy(tools, index, key, old, data, verdict))
     verdict = harshest(verdicts)
     if all(item.status is GenerationStatus.REMOVED for item in made):
-        return rejected(verdict, tuple(made), engine_ms=0)
+        return rejected(verdict, tuple(made), bench.policy, engine_ms=0)
     return Ending(status=JobStatus.SUCCEEDED, made=tuple(made), verdict=verdict)
 
 
-async def _judge(tools: Tools, data: bytes, spec: ImageSpec, policy: Policy) -> Verdict:
+async def _judge(bench: Bench, data: bytes, spec: ImageSpec, sha256: str | None) -> Verdict:
     image = await asyncio.to_thread(_open, data)
     content = Content(surface=Surface.OUTPUT, image=image, context=(spec.prompt,))
-    return await tools.gate.judge(content, policy)
+    return await bench.judge(content, sha256=sha256)
 
 
 def _open(data: bytes) -> Image.Image:

@@ -28,9 +28,7 @@ async def compared(tools: Tools, claim: Claim, output: Picture) -> dict[str, Any
     assert claim.again_of is not None
     told: dict[str, Any] = {"of": claim.again_of, "identical": False, "psnr_db": None}
     try:
-        old = await tools.database.look(
-            generation, claim.again_of, workspace_id=claim.workspace_id
-        )
+        old = await tools.database.look(generation, claim.again_of, workspace_id=claim.workspace_id)
     except NotFound:
         return told
     if old.sha256 == output.sha256:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from moderation.marks.identity import Identity
 from moderation.pipeline import Pipeline
@@ -21,8 +21,11 @@ from storage.jobs import Claim
 from storage.queue import Wire, flush_outbox
 from storage.registry import Registry
 from storage.schema import Event, EventType, JobStatus, Millis
+from worker.cached import from_cache
 from worker.engine.errors import Cancelled, EngineStopped
+from worker.metrics import Metrics
 from worker.produce import Stopped, failed, produce
+from worker.quality import Likeness
 from worker.sources import sources_of
 
 if TYPE_CHECKING:
@@ -57,6 +60,9 @@ class Tools:
     lease_ms: Millis = jobs.LEASE_MS
     slack_ms: Millis = jobs.SLACK_MS
     renew_s: float = RENEW_S
+    metrics: Metrics = field(default_factory=Metrics)
+    likeness: Likeness | None = None
+    """Whether a picture is like its prompt, where a CLIP model was configured."""
     recorder: Recorder = None  # type: ignore[assignment]
     """Judges and keeps decision records; made of the other parts when not given."""
 
@@ -118,9 +124,8 @@ class Floor:
     async def _take(self) -> bool:
         """Claim one job and hand it to the engine; False when there is no room or no job."""
         tools = self.tools
+        # Asked even without room: what the recipe cache answers needs none.
         room = tools.engine.room()
-        if not any(room.values()):
-            return False
         claim = await tools.database.run(
             jobs.claim,
             worker=tools.worker,
@@ -132,6 +137,15 @@ class Floor:
         )
         if claim is None:
             return False
+        tools.metrics.claimed(claim)
+        if claim.cached:
+            self._do(claim.job_id, self._serve(claim))
+            return True
+        return await self._begin(claim)
+
+    async def _begin(self, claim: Claim) -> bool:
+        """Hand a claimed job to the engine; True, for it is off our hands either way."""
+        tools = self.tools
         try:
             # Submitted before the next look, so that the engine's room counts it.
             # What starts from a picture waits for it to be read and judged (worker.sources).
@@ -145,10 +159,41 @@ class Floor:
             await flush_outbox(tools.database, tools.wire, now=tools.clock())
             return True
         self._runs[claim.job_id] = run
-        task = asyncio.create_task(self._work(claim, run), name=f"job {claim.job_id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._do(claim.job_id, self._work(claim, run))
         return True
+
+    def _do(self, job_id: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"job {job_id}")
+        self._tasks.add(task)
+        self.tools.metrics.running(len(self._tasks))
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.tools.metrics.running(len(self._tasks))
+
+    async def _serve(self, claim: Claim) -> None:
+        """Answer a job from the recipe cache; whatever happens, the lease brings it back."""
+        tools = self.tools
+        try:
+            ending = await from_cache(tools, claim)
+            tools.metrics.cache(hit=ending is not None)
+            if ending is None:
+                # Deleted since it was asked for: made after all, still at no cost.
+                await self._begin(claim)
+                return
+            if not await _persist(
+                tools,
+                lambda: tools.database.run(
+                    end_job, claim.job_id, claim.fence, ending, now=tools.clock()
+                ),
+            ):
+                _discard(tools.blobs, ending)
+            await flush_outbox(tools.database, tools.wire, now=tools.clock())
+        except Exception:
+            log.exception("job %s was left to its lease", claim.job_id)
+        finally:
+            self.wake()
 
     @property
     def busy(self) -> int:
@@ -201,6 +246,7 @@ class Floor:
                 end_job, claim.job_id, claim.fence, ending, now=tools.clock()
             ),
         )
+        tools.metrics.ended(claim, ending, run, now=tools.clock())
         if not ended:
             log.info("job %s belongs to someone else now; its work was thrown away", claim.job_id)
             _discard(tools.blobs, ending)

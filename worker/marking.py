@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from moderation.marks.facts import Facts, LabelProfile, SourceType
 from moderation.marks.manifest import Ingredient
-from moderation.marks.marker import Encode, as_png, mark
+from moderation.marks.marker import Encode, mark
 from moderation.marks.verify import file_hash
 from moderation.pdq import pdq
 from moderation.policy import POLICY_VERSION
@@ -15,15 +15,13 @@ from storage import decisions
 from storage.blobs import Blobs
 from storage.errors import NotFound
 from storage.schema import ImageSpec, Millis, Mode, new_id
+from worker.encode import ENCODERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from moderation.marks.identity import Identity
     from worker.generate import Tools
-
-ENCODE: Encode = as_png
-"""How finished pictures are written; the marks survive every encoder of ``marker``."""
 
 
 def finished(
@@ -34,13 +32,15 @@ def finished(
     profile: LabelProfile,
     blobs: Blobs,
     now: Millis,
-    encode: Encode = ENCODE,
+    encode: Encode | None = None,
 ) -> tuple[bytes, str]:
-    """The bytes to store and their suffix. Without an identity (tests) it only encodes.
+    """The bytes to store and their suffix, in the spec's format unless ``encode`` is given.
+    Without an identity (tests) it only encodes.
 
-    Blocking: some 30 ms at 512 pixels. Raises when signing fails, and then nothing is stored: a
-    picture without its marks must not leave.
+       Blocking: some 30 ms at 512 pixels. Raises when signing fails, and then nothing is stored: a
+       picture without its marks must not leave.
     """
+    encode = encode or ENCODERS[spec.format]
     if identity is None:
         return encode(image, None)
     parents = _parents(spec, blobs)

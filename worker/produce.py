@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -14,14 +14,15 @@ from moderation.lists import lists_of
 from moderation.marks.facts import LabelProfile, profile_of
 from moderation.pii import mask
 from moderation.pipeline import Content, Surface
-from moderation.policy import Policy, reasons
 from moderation.record import About
 from moderation.settings import policy_of
 from storage import prices
+from storage.cache import keys_of
 from storage.endings import Ending, Exchange
 from storage.errors import MemberError, OperatorError
 from storage.jobs import Claim, Made
 from storage.schema import (
+    MAX_SEED,
     ChatSpec,
     Event,
     EventType,
@@ -35,11 +36,14 @@ from storage.schema import (
     new_id,
 )
 from storage.workspaces import settings_of
+from worker.compare import compared
+from worker.encode import encode_preview, in_encoder
 from worker.engine.errors import BadPicture, Cancelled, ModelUnavailable, OutOfMemory, StepFailed
 from worker.engine.outputs import Answer, Picture, Progress, Restart, Text
 from worker.judging import Bench
 from worker.marking import finished, remember
 from worker.sources import SourceGone, read_sources, sources_of
+from worker.verdicts import rejected, status_of
 
 if TYPE_CHECKING:
     from worker.engine.run import Run
@@ -76,7 +80,9 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
             verdict |= found
             if verdict.outcome is Outcome.BLOCK:
                 run.finish()
-                return refused(verdict, (), run, bench.policy, code="source_refused")
+                return rejected(
+                    verdict, (), bench.policy, engine_ms=run.busy_ms, code="source_refused"
+                )
             tools.engine.release(run, pictures)
         if isinstance(claim.spec, ImageSpec):
             profile = profile_of(settings)
@@ -101,30 +107,6 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     except OperatorError as error:
         log.error("%s", error)
         return failed("operator", run)
-
-
-def encode_png(image: Image.Image) -> bytes:
-    """Lossless, so that what is delivered has the pixels whose hash is in the recipe."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def encode_preview(image: Image.Image) -> bytes:
-    """A small lossy picture: it lives for seconds."""
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80, method=0)
-    return buffer.getvalue()
-
-
-def status_of(verdict: Verdict) -> GenerationStatus:
-    """What members may see of something with this verdict."""
-    return {
-        Outcome.ALLOW: GenerationStatus.VISIBLE,
-        Outcome.BLUR: GenerationStatus.BLURRED,
-        Outcome.HOLD: GenerationStatus.HELD,
-        Outcome.BLOCK: GenerationStatus.REMOVED,
-    }[verdict.outcome]
 
 
 class PictureRun:
@@ -202,7 +184,7 @@ class PictureRun:
         verdict = await self._judge(image, Surface.PREVIEW, keep_allowed=False)
         if verdict.outcome is not Outcome.ALLOW:
             return
-        data = await asyncio.to_thread(encode_preview, image)
+        data = await in_encoder(encode_preview, image)
         key = await asyncio.to_thread(self._tools.blobs.put, data, "webp")
         self._previews.append(key)
         await self._tools.wire.allow_preview(key, self._claim.workspace_id)
@@ -222,12 +204,16 @@ class PictureRun:
         return await self._bench.judge(content, sha256=sha256, keep_allowed=keep_allowed)
 
     async def _picture(self, output: Picture) -> None:
+        output = await self._like_its_prompt(output)
+        if self._claim.again_of is not None:
+            told = await compared(self._tools, self._claim, output)
+            output = replace(output, recipe={**output.recipe, "again": told})
         verdict = self._verdict | await self._judge(output.image, Surface.OUTPUT, output.sha256)
         self._verdicts.append(verdict)
         status = status_of(verdict)
         blob = None
         if status is not GenerationStatus.REMOVED:
-            data, suffix = await asyncio.to_thread(
+            data, suffix = await in_encoder(
                 finished, output.image, self._spec, identity=self._tools.identity,
                 profile=self._profile, blobs=self._tools.blobs,
                 now=self._tools.clock(),
@@ -239,14 +225,44 @@ class PictureRun:
                 index=output.index, status=status, seed=output.seed, recipe=output.recipe,
                 verdict=verdict.dump(), blob=blob, width=output.image.width,
                 height=output.image.height, sha256=output.sha256,
+                recipe_key=self._key(output),
             )
         )  # fmt: skip
+
+    def _key(self, output: Picture) -> str | None:
+        """What the recipe cache will find it by: its own seed counts, were it made again."""
+        if "remade" in output.recipe:
+            return None
+        keys = keys_of(self._spec, self._tools.registry)
+        return None if keys is None else keys[output.index]
+
+    async def _like_its_prompt(self, output: Picture) -> Picture:
+        """The picture, or the one of the next seed when it is unlike its prompt: made once more."""
+        likeness = self._tools.likeness
+        if likeness is None or "remade" in output.recipe or self._claim.again_of is not None:
+            return output
+        if sources_of(self._spec) or not await in_encoder(
+            likeness.unlike, output.image, self._spec.prompt
+        ):
+            return output
+        seed = (output.seed + self._spec.count) % (MAX_SEED + 1)
+        spec = self._spec.model_copy(update={"seed": seed, "count": 1})
+        more = self._tools.engine.submit(self._claim.job_id, spec)
+        self._run.joined(more)
+        async for second in more:
+            if isinstance(second, Picture):
+                note = {"why": "unlike", "first_seed": output.seed}
+                recipe = {**second.recipe, "remade": note}
+                return replace(second, index=output.index, recipe=recipe)
+        return output
 
     def _ending(self) -> Ending:
         verdict = harshest(self._verdicts)
         kept = [made for made in self._made if made.status is not GenerationStatus.REMOVED]
         if not kept:
-            return refused(verdict, tuple(self._made), self._run, self._bench.policy)
+            return rejected(
+                verdict, tuple(self._made), self._bench.policy, engine_ms=self._run.busy_ms
+            )
         card = self._tools.registry.find(self._spec.model, JobKind.IMAGE)
         return Ending(
             status=JobStatus.SUCCEEDED,
@@ -254,23 +270,8 @@ class PictureRun:
             cost=min(prices.pictures_price(self._spec, card, len(kept)), self._claim.reserved),
             verdict=verdict,
             engine_ms=self._run.busy_ms,
+            units=prices.steps_made(self._spec),
         )
-
-
-def refused(
-    verdict: Verdict,
-    made: tuple[Made, ...],
-    run: Run,
-    policy: Policy,
-    code: str = "output_refused",
-) -> Ending:
-    """Everything that came out (or went in) was blocked: nothing kept, nothing charged."""
-    found = reasons(verdict, policy)
-    return Ending(
-        status=JobStatus.REJECTED, made=made, verdict=verdict, error_code=code,
-        error_params={"category_code": str(found[0]) if found else "FAULT"},
-        engine_ms=run.busy_ms,
-    )  # fmt: skip
 
 
 def _without_turns(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -375,7 +376,7 @@ class AnswerRun:
             verdict=self._verdict.dump(), text=mask(self._text) if kept else None,
         )  # fmt: skip
         if not kept:
-            return refused(self._verdict, (made,), self._run, self._bench.policy)
+            return rejected(self._verdict, (made,), self._bench.policy, engine_ms=self._run.busy_ms)
         card = self._tools.registry.find(self._spec.model, JobKind.CHAT)
         tokens = end.tokens_out if end is not None else len(self._text.split())
         visible = status is GenerationStatus.VISIBLE
@@ -383,6 +384,7 @@ class AnswerRun:
             status=JobStatus.SUCCEEDED, made=(made,),
             cost=min(prices.tokens_price(tokens, card), self._claim.reserved),
             verdict=self._verdict, engine_ms=self._run.busy_ms,
+            units=tokens if end is not None else 0,
             exchange=Exchange(self._spec.thread, self._spec.prompt, mask(self._text))
             if visible
             else None,

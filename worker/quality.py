@@ -38,7 +38,8 @@ class Likeness:
             model = kind.from_pretrained(
                 self._folder, use_safetensors=True, local_files_only=True
             ).eval()
-            processor: Any = AutoProcessor.from_pretrained(self._folder, local_files_only=True)
+            reader: Any = AutoProcessor
+            processor = reader.from_pretrained(self._folder, local_files_only=True)
         except (OSError, ValueError) as error:
             raise OperatorError(
                 f"no CLIP model could be read from {self._folder}",

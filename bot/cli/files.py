@@ -13,7 +13,20 @@ from bot.settings import BotSettings
 from storage.blobs import Blobs
 from storage.errors import OperatorError
 
-SUFFIX = ".png"
+FORMATS = {".png": ("png",), ".webp": ("lossless", "webp")}
+"""File endings and the formats that may have them; the first is what a lone ending means."""
+
+
+def format_of(out: Path | None, asked: str | None) -> str | None:
+    """The format to ask for: what was asked, else what the name of ``--out`` says, else PNG.
+
+    Raises ``BadOut`` when the two contradict one another. A terminal's picture is kept as a file,
+    so it is lossless unless somebody says otherwise.
+    """
+    suffix = out.suffix.lower() if out is not None and not out.is_dir() else ""
+    if asked and suffix in FORMATS and asked not in FORMATS[suffix]:
+        raise BadOut(f"a picture in the format {asked} does not end in {suffix}")
+    return asked or FORMATS.get(suffix, ("png",))[0]
 
 
 def check_out(out: Path | None) -> None:
@@ -26,8 +39,8 @@ def check_out(out: Path | None) -> None:
         folder = target if target.is_dir() else target.parent
         if not folder.is_dir():
             raise BadOut(f"the folder {folder} does not exist")
-        if not target.is_dir() and target.suffix.lower() not in ("", SUFFIX):
-            raise BadOut(f"pictures are PNG files, so a name must end in {SUFFIX}")
+        if not target.is_dir() and target.suffix.lower() not in ("", *FORMATS):
+            raise BadOut("pictures are PNG or WebP files, so a name must end in .png or .webp")
         # Only a try tells: root, a read-only file system and a full disk defeat every question.
         with NamedTemporaryFile(dir=folder, prefix=".atelier-", suffix=".part") as draft:
             draft.write(b"atelier")
@@ -50,12 +63,15 @@ class Saved:
     trouble: Trouble | None = None
 
 
-def names(out: Path | None, seeds: list[int]) -> list[Path]:
-    """One path per picture: ``name.png``, or ``name-1.png`` ... for several."""
+def names(out: Path | None, seeds: list[int], suffix: str = ".png") -> list[Path]:
+    """One path per picture: ``name.png``, or ``name-1.png`` ... for several.
+
+    ``suffix`` is the files' own, for names that have none.
+    """
     if out is None or out.is_dir():
         folder = out or Path()
-        return [_fresh(folder / f"atelier-{seed}{SUFFIX}") for seed in seeds]
-    plain = out if out.suffix else out.with_name(out.name + SUFFIX)
+        return [_fresh(folder / f"atelier-{seed}{suffix}") for seed in seeds]
+    plain = out if out.suffix else out.with_name(out.name + suffix)
     if len(seeds) == 1:
         return [plain]
     return [plain.with_name(f"{plain.stem}-{n}{plain.suffix}") for n in range(1, len(seeds) + 1)]
@@ -73,7 +89,9 @@ def _fresh(path: Path) -> Path:
 def save_pictures(settings: BotSettings, ended: Ended, out: Path | None) -> Saved:
     """Copy what may be shown out of the blob store, as far as the disk allows."""
     blobs = Blobs(settings.blobs_dir)
-    every = names(out, [picture.seed for picture in ended.reply.pictures])
+    kept = [Path(picture.blob).suffix for picture in ended.reply.pictures if picture.blob]
+    seeds = [picture.seed for picture in ended.reply.pictures]
+    every = names(out, seeds, kept[0] if kept else ".png")
     files: list[str] = []
     for picture, path in zip(ended.reply.pictures, every, strict=True):
         if picture.blob is None:

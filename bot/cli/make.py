@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bot.cli.files import BadOut, check_out, save_pictures
+from bot.cli.files import BadOut, check_out, format_of, save_pictures
 from bot.cli.follow import MESSAGES, Ended, Follower, Seen
 from bot.cli.screen import Screen, make_screen
 from bot.cli.studio import GaveUp, Patience, Studio, logging_to, open_studio
@@ -82,9 +82,11 @@ def _run(
     make_home(settings.home)
     with logging_to(settings.home, settings.log_level, "cli.log"):
         try:
-            if command == "imagine":
-                check_out(out)
             typed: dict[str, Any] = dict(values)
+            if command != "ask":
+                check_out(out)
+            if command == "imagine":
+                typed["format"] = format_of(out, values.get("format"))
             typed["prompt"] = sys.stdin.buffer.read() if prompt == "-" else prompt
             ended = asyncio.run(
                 _make(command, typed, settings, screen, seen, timeout=timeout, json=json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bot.commands.account import CANCEL, HELP, HISTORY, JOB, QUEUE
+from bot.commands.again import AGAIN
 from bot.commands.chat import ASK
 from bot.commands.confirm import confirm
 from bot.commands.imagine import IMAGINE, UPSCALE
@@ -19,6 +20,7 @@ from bot.core.reply import Verb
 COMMANDS: tuple[Command[Any], ...] = (
     IMAGINE,
     UPSCALE,
+    AGAIN,
     ASK,
     QUEUE,
     HISTORY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from pydantic import Field
@@ -84,6 +84,9 @@ class ImagineInput(Input):
     scheduler: Phrase = Field(
         default="", json_schema_extra=option("choice", choices="schedulers", default_from="card")
     )
+    format: Literal["", "webp", "lossless", "png"] = Field(
+        default="", json_schema_extra=option("choice", choices=("webp", "lossless", "png"))
+    )
     enhance: bool = Field(default=False, json_schema_extra=option("flag"))
     model: Phrase = Field(default="", json_schema_extra=option("choice", choices="models"))
 
@@ -131,6 +134,7 @@ def resolve(
         count=DRAFTS if values.draft and "count" not in values.model_fields_set else values.count,
         draft=values.draft,
         enhance=values.enhance,
+        format=values.format or "webp",
         adapters=loras_of(values.lora, values.prompt, card, registry),
         **dressed(values.style, registry, settings or {}),
         **mode,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bot.commands import remakes
+from bot.commands.again import remake
 from bot.core.cards import job_reply, kept_copy
 from bot.core.command import Context, PressHandler
 from bot.core.guards import may_see, own_job
@@ -116,6 +117,7 @@ PRESSES: dict[Verb, PressHandler] = {
     Verb.VARY_STRONG: remakes.vary_strong,
     Verb.UPSCALE: remakes.upscale,
     Verb.FINISH: remakes.finish,
+    Verb.AGAIN: remake,
     Verb.FAVOURITE: favourite,
     Verb.DELETE: delete,
     Verb.REPORT: report,

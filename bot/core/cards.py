@@ -226,6 +226,7 @@ def facts(seen: JobView) -> dict[str, object]:
         "recipe": first.recipe if first else None,
         "verdict": without_details(verdict) if verdict is not None else None,
         "cost": job.cost,
+        "cached": job.cached,
         "queued_ms": job.queued_ms,
         "run_ms": job.run_ms,
         "error": job.error_code,
@@ -297,13 +298,31 @@ def _result(seen: JobView, spec: AnySpec, texts: Texts) -> dict[str, object]:
         "pictures": pictures,
         "fields": _facts_of(spec, seen.job.cost, texts),
         "buttons": _again(seen.job.id, spec, texts),
-        "text": texts("card.ai_picture"),
+        "text": " ".join([texts("card.ai_picture"), *_told(seen, texts)]),
     }
     if held:
         update["tone"] = Tone.WARN
         update["title"] = texts("status.held")
         update["text"] = _held(seen, seen.generations, texts)
     return update
+
+
+def _told(seen: JobView, texts: Texts) -> list[str]:
+    """What there is to say of how it came about: cache, made again, compared."""
+    told = [texts("card.cached")] if seen.job.cached and not seen.job.cost else []
+    for made in seen.generations:
+        remade, again = made.recipe.get("remade"), made.recipe.get("again")
+        if isinstance(remade, dict):
+            why = texts(f"remade.{remade['why']}")
+            told.append(texts("card.remade", seed=made.seed, first=remade["first_seed"], why=why))
+        if isinstance(again, dict):
+            if again.get("identical"):
+                told.append(texts("again.identical"))
+            elif again.get("psnr_db") is None:
+                told.append(texts("again.unknown"))
+            else:
+                told.append(texts("again.differs", psnr=again["psnr_db"]))
+    return told
 
 
 def _facts_of(spec: ImageSpec, cost: int | None, texts: Texts) -> tuple[Field, ...]:
@@ -337,7 +356,7 @@ def _made_from(made: Generation, spec: ImageSpec, texts: Texts) -> tuple[Button,
         verbs = [Verb.FINISH, *verbs[:2]]
     elif max(made.width or 0, made.height or 0) * LARGER > LONGEST_SIDE:
         verbs.remove(Verb.UPSCALE)
-    verbs.append(Verb.FAVOURITE)
+    verbs += [Verb.FAVOURITE, Verb.AGAIN]
     return tuple(Button(verb=verb, target=made.id, label=texts(f"button.{verb}")) for verb in verbs)
 
 

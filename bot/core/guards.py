@@ -17,7 +17,9 @@ from moderation.policy import reasons, wants_help
 from moderation.record import About
 from moderation.settings import policy_of
 from storage import jobs, prices
+from storage.cache import keys_of
 from storage.errors import NotAllowed, NotFound, Refused, RetryLater
+from storage.foresight import foresight
 from storage.models import Job
 from storage.posts import Draft, WriteWithJob
 from storage.queue import flush_outbox
@@ -130,8 +132,12 @@ async def submit_job(
     *,
     verdict: Verdict,
     parent_id: str | None = None,
+    again_of: str | None = None,
 ) -> str:
     """Price, reserve and queue a job, wake a worker; returns the job's id.
+
+    What the recipe cache holds is free and waits in no line. ``again_of`` is a generation to make
+    anew for comparison, which the cache never answers.
 
     Raises ``NotAllowed`` when a rule of the workspace refuses, ``LimitReached`` when the member is
     too fast, the tier does not include it, the queue is full, the wait too long or credits short.
@@ -140,6 +146,11 @@ async def submit_job(
     preflight(spec, context.venue.file_limit)
     await check_job(context, spec)
     card = services.registry.find(spec.model, JobKind(spec.kind))
+    asks = services.recipe_cache and again_of is None
+    keys = keys_of(spec, services.registry) if asks else None
+    seen = await services.database.look(
+        foresight, spec, card, workspace_id=context.actor.workspace.id, keys=keys
+    )
     job, fresh = await services.database.run(
         jobs.submit,
         context.actor,
@@ -147,14 +158,16 @@ async def submit_job(
         key=context.key,
         address=context.address,
         locale=context.texts.locale,
-        price=prices.quote(spec, card),
-        estimate_ms=prices.estimate_ms(spec, card),
+        price=0 if seen.cached else prices.quote(spec, card),
+        estimate_ms=seen.estimate_ms,
         deadline_ms=prices.deadline_ms(spec, card),
         now=services.clock(),
         max_wait_ms=max_wait_ms(context),
         parent_id=parent_id,
         verdict=verdict,
         also=_post_of(context),
+        cached=seen.cached,
+        again_of=again_of,
     )
     if not fresh:
         # The same invocation again: its pictures are stored already.

@@ -45,6 +45,8 @@ class Services:
     texts: Callable[[str], Texts] = texts_for
     monthly_credits: int | None = None
     """Overrides the tier's monthly grant for the local workspace."""
+    recipe_cache: bool = True
+    """Whether the same wish asked again is answered from what was made before."""
     max_wait_ms: int = 600_000
     """A job that would wait longer is refused with the predicted time."""
 

@@ -102,7 +102,8 @@ async def test_result_card_has_seed_recipe_alt_text_and_buttons(
     assert "a red apple" in card.pictures[0].alt
     assert {b.verb for b in card.buttons} == {Verb.REROLL, Verb.EDIT}
     assert [b.verb for b in card.pictures[0].buttons] == [
-        Verb.VARY_SUBTLE, Verb.VARY_STRONG, Verb.UPSCALE, Verb.FAVOURITE, Verb.DELETE, Verb.REPORT,
+        Verb.VARY_SUBTLE, Verb.VARY_STRONG, Verb.UPSCALE, Verb.FAVOURITE, Verb.AGAIN,
+        Verb.DELETE, Verb.REPORT,
     ]  # fmt: skip
     assert card.data["cost"] == 1
     assert card.data["recipe"] == {"seed": 7}

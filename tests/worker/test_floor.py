@@ -207,7 +207,7 @@ async def test_a_picture_is_judged_stored_and_charged(
     first, second = made(database)
     assert (first.seed, second.seed) == (7, 8)
     assert first.status == GenerationStatus.VISIBLE
-    assert floor.tools.blobs.get(first.blob or "").startswith(b"\x89PNG")
+    assert floor.tools.blobs.get(first.blob or "")[8:12] == b"WEBP"
     assert [content.surface for content in eyes.seen] == [Surface.OUTPUT] * 2
     assert spent(database) == job.cost == 2
     assert sound(database)
@@ -268,7 +268,7 @@ async def test_previews_are_judged_before_anyone_sees_them(
         Progress(0, 1, 3, paint(red=255)), 1.0, Progress(0, 2, 3, paint()), 1.5,
         Progress(0, 3, 3), 0.3, picture(),
     ]  # fmt: skip
-    job = await work(floor, engine, image_spec(), script)
+    job = await work(floor, engine, image_spec(format="png"), script)
     listening.cancel()
     progress = [event for event in events if event.type is EventType.PROGRESS]
     assert [event.step for event in progress] == [1, 2, 3]

@@ -14,11 +14,11 @@ from storage.models import Workspace
 from storage.schema import Mode, Source
 from tests.conftest import image_spec
 from tests.marks.pictures import icon, photo
+from tests.worker.pngs import encode_png
 from tests.worker.test_floor import ScriptedEngine, engine, eyes, floor, made, work
 from worker.engine.outputs import Picture
 from worker.generate import Floor
 from worker.marking import finished
-from worker.produce import encode_png
 
 __all__ = ["engine", "eyes", "floor"]  # fixtures
 

@@ -20,6 +20,7 @@ from storage.schema import (
     Source,
 )
 from tests.conftest import image_spec
+from tests.worker.pngs import encode_png
 from tests.worker.test_floor import (
     Judge,
     ScriptedEngine,
@@ -32,7 +33,6 @@ from tests.worker.test_floor import (
     work,
 )
 from worker.generate import Floor
-from worker.produce import encode_png
 from worker.sources import SourceGone, open_source
 
 __all__ = ["eyes", "floor"]  # fixtures

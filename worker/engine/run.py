@@ -53,13 +53,14 @@ class Run(AsyncIterator[Output]):
         self._queue: asyncio.Queue[Output | AtelierError | None] = asyncio.Queue()
         self._exhausted = False
         self._busy = 0.0
+        self._more: Run | None = None
         self.moments: list[Moment] = []
         """What the engine did for it, in order: *load*, *begin*, each *step*, *decode*."""
 
     @property
     def busy_ms(self) -> int:
         """Engine milliseconds charged so far: its share (by rows) of every step it took part in."""
-        return round(self._busy * 1000)
+        return round(self._busy * 1000) + (self._more.busy_ms if self._more is not None else 0)
 
     def cancel(self) -> None:
         """Stops the run within one step; iteration then raises ``Cancelled``. May be repeated.
@@ -68,6 +69,14 @@ class Run(AsyncIterator[Output]):
         """
         self.cancelled = True
         self._wake()
+        if self._more is not None:
+            self._more.cancel()
+
+    def joined(self, more: Run) -> None:
+        """Another run on this one's account: cancelled with it, its time is this one's too."""
+        self._more = more
+        if self.cancelled:
+            more.cancel()
 
     async def __anext__(self) -> Output:
         if self._exhausted:
