@@ -54,7 +54,7 @@ class Points:
         proportion = self.y / self.x * x if self.x else 0.0
         mean = self.x / self.n if self.n else 0.0
         spread = self.xx / self.n - mean * mean if self.n else 0.0
-        if self.n < 2 or spread < (_SPREAD * mean) ** 2:
+        if self.n < 1.5 or spread < (_SPREAD * mean) ** 2:
             return proportion
         slope = (self.xy / self.n - mean * self.y / self.n) / spread
         line = self.y / self.n + slope * (x - mean)

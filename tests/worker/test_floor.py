@@ -51,9 +51,14 @@ class ScriptedRun:
         self.asked = asyncio.Event()
         self.stopped = asyncio.Event()
         self.ended = False
+        self.moments: list[Any] = []
 
     def cancel(self) -> None:
         self.asked.set()
+
+    def joined(self, more: Any) -> None: ...
+
+    def note(self, name: str, seconds: float, **facts: Any) -> None: ...
 
     async def __aiter__(self) -> AsyncIterator[Output]:
         try:
