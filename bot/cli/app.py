@@ -90,6 +90,37 @@ def imagine(
     ] = None,
     count: Annotated[str | None, typer.Option(help="How many pictures, 1 to 4.")] = None,
     model: Annotated[str | None, typer.Option(help="A model's name, see 'atelier models'.")] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="Start from this picture; where it is transparent, only that is drawn."),
+    ] = None,
+    strength: Annotated[
+        str | None, typer.Option(help="How far the start picture may change, 0.05 to 1.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="White where the start picture is drawn anew.")
+    ] = None,
+    outpaint: Annotated[
+        str | None, typer.Option(help="Continue it: 'left', 'right 64', 'all 32', 'zoom 1.5'.")
+    ] = None,
+    upscale: Annotated[
+        str | None, typer.Option(help="Make the start picture 2 to 4 times larger instead.")
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(help="Follow a picture's canny (lines), depth or pose.")
+    ] = None,
+    control_image: Annotated[Path | None, typer.Option(help="The picture to follow.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="A picture the result should be like.")
+    ] = None,
+    lora: Annotated[str | None, typer.Option(help="LoRAs: 'ink' or 'ink:0.8, snow'.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="The sampling method.")] = None,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Four small quick ones to choose from.")
+    ] = False,
+    enhance: Annotated[
+        bool, typer.Option("--enhance", help="Let the chat model write the prompt out first.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="File or folder for the picture, else atelier-SEED.png here."),
@@ -103,14 +134,48 @@ def imagine(
 
     values = {
         "negative": negative, "style": style, "size": size, "steps": steps,
-        "guidance": guidance, "seed": seed, "count": count, "model": model,
+        "guidance": guidance, "seed": seed, "count": count, "model": model, "strength": strength,
+        "outpaint": outpaint, "upscale": upscale, "control": control, "lora": lora,
+        "scheduler": scheduler, "draft": "true" if draft else None,
+        "enhance": "true" if enhance else None,
+    }  # fmt: skip
+    pictures = {
+        "image": image, "mask": mask, "control_image": control_image, "reference": reference,
     }  # fmt: skip
     raise typer.Exit(
         guarded(
-            lambda: make.run("imagine", prompt, values, json=json, timeout=timeout, out=out),
+            lambda: make.run(
+                "imagine", prompt, values, json=json, timeout=timeout, out=out, pictures=pictures
+            ),
             json=json,
         )
     )
+
+
+@app.command()
+def upscale(
+    image: Annotated[Path, typer.Argument(help="The picture to make larger.")],
+    scale: Annotated[str | None, typer.Option(help="2 to 4 times per side, else 2.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File or folder for the picture, else atelier-SEED.png here."),
+    ] = None,
+    json: Json = False,
+    timeout: Timeout = None,
+) -> None:
+    """Make a picture larger by the upscaler."""
+    from bot.cli import make
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(
+        guarded(
+            lambda: make.run(
+                "upscale", None, {"scale": scale}, json=json, timeout=timeout, out=out,
+                pictures={"image": image},
+            ),
+            json=json,
+        )
+    )  # fmt: skip
 
 
 @app.command()

@@ -9,9 +9,12 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from bot.cli.follow import Ended, Trouble
+from bot.core.attachment import Attachment
+from bot.core.decode import MAX_BYTES
 from bot.settings import BotSettings
 from storage.blobs import Blobs
-from storage.errors import OperatorError
+from storage.errors import BadInput, OperatorError
+from storage.schema import Platform
 
 FORMATS = {".png": ("png",), ".webp": ("lossless", "webp")}
 """File endings and the formats that may have them; the first is what a lone ending means."""
@@ -27,6 +30,18 @@ def format_of(out: Path | None, asked: str | None) -> str | None:
     if asked and suffix in FORMATS and asked not in FORMATS[suffix]:
         raise BadOut(f"a picture in the format {asked} does not end in {suffix}")
     return asked or FORMATS.get(suffix, ("png",))[0]
+
+
+def read_picture(path: Path) -> Attachment:
+    """A picture file of this machine as an attachment. Raises ``BadInput('file_unreadable')``."""
+    try:
+        size = path.stat().st_size
+        # One byte more than is taken shows that it is too large; the rest need not be read.
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BadInput("file_unreadable", file=path.name[:80]) from error
+    return Attachment(platform=Platform.LOCAL, name=path.name, size=size, data=data)
 
 
 def check_out(out: Path | None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bot.cli.files import BadOut, check_out, format_of, save_pictures
+from bot.cli.files import BadOut, check_out, format_of, read_picture, save_pictures
 from bot.cli.follow import MESSAGES, Ended, Follower, Seen
 from bot.cli.screen import Screen, make_screen
 from bot.cli.studio import GaveUp, Patience, Studio, logging_to, open_studio
@@ -38,20 +38,22 @@ _WORDS = {2: "invalid", 3: "rejected", 4: "limited", EXIT_FAILED: "failed"}
 
 def run(
     command: str,
-    prompt: str,
+    prompt: str | None,
     values: Mapping[str, str | None],
     *,
     json: bool,
     timeout: float | None,
     out: Path | None,
+    pictures: Mapping[str, Path | None] | None = None,
 ) -> int:
-    """Run one command to its end; the exit code."""
+    """Run one command to its end; the exit code. ``pictures`` are files by option name."""
     screen = make_screen()
     seen = Seen()
     try:
         ended, files = _run(
-            command, prompt, values, screen, seen, timeout=timeout, out=out, json=json
-        )
+            command, prompt, values, screen, seen, timeout=timeout, out=out, json=json,
+            pictures=pictures or {},
+        )  # fmt: skip
     except BadOut as error:
         ended, files = _refused("out_invalid", f"{error.problem}; {error.cure}.", 2), []
     except MemberError as error:  # raised by us before there was a core to put it into words
@@ -68,7 +70,7 @@ def run(
 
 def _run(
     command: str,
-    prompt: str,
+    prompt: str | None,
     values: Mapping[str, str | None],
     screen: Screen,
     seen: Seen,
@@ -76,6 +78,7 @@ def _run(
     timeout: float | None,
     out: Path | None,
     json: bool,
+    pictures: Mapping[str, Path | None],
 ) -> tuple[Ended, list[str]]:
     """The command in this state folder, and the last resort for all that may befall it."""
     settings = load_settings()
@@ -87,7 +90,9 @@ def _run(
                 check_out(out)
             if command == "imagine":
                 typed["format"] = format_of(out, values.get("format"))
-            typed["prompt"] = sys.stdin.buffer.read() if prompt == "-" else prompt
+            typed |= {name: read_picture(path) for name, path in pictures.items() if path}
+            if prompt is not None:
+                typed["prompt"] = sys.stdin.buffer.read() if prompt == "-" else prompt
             ended = asyncio.run(
                 _make(command, typed, settings, screen, seen, timeout=timeout, json=json)
             )

@@ -37,6 +37,8 @@ from storage.schema import (
 
 DRAFTS = 4
 """Pictures of a draft grid."""
+HALVED = 12
+"""Models of at least so many steps make drafts in half of them; distilled ones need all."""
 STRENGTH = 0.6
 """How far a start picture may change when nobody says."""
 PICTURES = ("image", "mask", "control_image", "reference")
@@ -121,6 +123,8 @@ def resolve(
         raise BadInput("scheduler_unfit", scheduler=values.scheduler[:40], known=known)
     mode = _mode(values, given, card)
     if values.draft:
+        if values.steps is None and steps >= HALVED:
+            steps //= 2
         mode["width"], mode["height"] = draft_size(mode["width"], mode["height"], card)
     return ImageSpec(
         model=card.name,

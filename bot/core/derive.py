@@ -3,7 +3,7 @@ a generation in, a spec out."""
 
 from __future__ import annotations
 
-from bot.core.sizes import fitted, size_like
+from bot.core.sizes import draft_factor, fitted, size_like
 from storage.errors import BadInput
 from storage.models import Generation
 from storage.registry import ModelCard, Registry
@@ -87,8 +87,7 @@ def finished(spec: ImageSpec, made: Generation, registry: Registry) -> ImageSpec
         raise BadInput("not_a_draft")
     started, card = _started(spec, made, registry)
     longest = max(made.width or 1, made.height or 1)
-    # What draft_size divided by.
-    scale = max(1.0, min(max(2.0, card.width / 512), card.max_side / longest))
+    scale = max(1.0, min(1 / draft_factor(card), card.max_side / longest))
 
     def side(length: int | None) -> int:
         return min(card.max_side // 8 * 8, max(64, round((length or 64) * scale / 8) * 8))
@@ -98,6 +97,7 @@ def finished(spec: ImageSpec, made: Generation, registry: Registry) -> ImageSpec
             "width": side(made.width),
             "height": side(made.height),
             "strength": FINISHED,
+            "steps": card.steps,
             "seed": made.seed,
         }
     )

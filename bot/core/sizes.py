@@ -160,9 +160,17 @@ def _within(one: int, other: int, most: int) -> tuple[int, int]:
     return int(one * share) // 8 * 8, int(other * share) // 8 * 8
 
 
+def draft_factor(card: ModelCard) -> float:
+    """How much smaller a draft's sides are: 512 px where the model draws 1024 or more, else half;
+    three quarters for the smallest models, which draw nothing whole below that."""
+    if card.width >= 1024:
+        return 512 / card.width
+    return 0.5 if card.width >= 256 else 0.75
+
+
 def draft_size(width: int, height: int, card: ModelCard) -> tuple[int, int]:
-    """A draft's size: 512 px where the model draws 1024 or more, else half, in the same shape."""
-    factor = 512 / card.width if card.width >= 1024 else 0.5
+    """A draft's size, in the same shape."""
+    factor = draft_factor(card)
     step = grain(card.width) if card.width * factor >= 512 else 8
 
     def side(length: int) -> int:

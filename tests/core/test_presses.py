@@ -101,7 +101,7 @@ async def test_finish_is_for_drafts(fake: FakeAdapter, database: Database) -> No
     assert Verb.UPSCALE not in {b.verb for b in card.pictures[0].buttons}
     await fake.press(Verb.FINISH, made)
     _, spec = newest(database)
-    assert (spec.width, spec.height, spec.draft, spec.strength) == (128, 192, False, FINISHED)
+    assert (spec.width, spec.height, spec.draft, spec.strength) == (88, 128, False, FINISHED)
 
 
 @pytest.mark.parametrize("verb", MAKERS)
