@@ -68,6 +68,14 @@ class ModelCard(Frozen):
         "unipc",
     )
     """Samplers a member may choose; those the model's family can use."""
+    sampler_settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Settings of the checkpoint's scheduler to override, by diffusers' names: a distilled
+    denoiser may want other ``timestep_spacing`` than its base."""
+    unet: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9][\w.-]*/[\w.-]+@[0-9a-f]{40}(:[\w][\w./-]*\.safetensors)?)?$",
+    )
+    """A UNet to use instead of the base's: ``owner/name@commit``, or with ``:file`` one file."""
     step_ms: int = 60
 
     context_tokens: int = 2048
@@ -303,7 +311,9 @@ def load_registry(
             f"{more} lists something unusable ({' '.join(first[:3])[:200]})",
             "compare it with storage/models.toml",
         ) from error
-    by_repo = {card.repo: card.name for card in cards.values() if card.source == "hub"}
+    by_repo = {
+        card.repo: card.name for card in cards.values() if card.source == "hub" and not card.unet
+    }
 
     def settle(name: str, kind: JobKind, *, vision: bool = False) -> str:
         name = by_repo.get(name, name)

@@ -50,6 +50,12 @@ def test_another_commit_of_a_listed_model_keeps_its_card() -> None:
     assert load_registry("z-image-turbo").default(JobKind.IMAGE).revision != commit
 
 
+def test_a_base_is_not_mistaken_for_what_is_made_of_it() -> None:
+    repo = "stabilityai/stable-diffusion-xl-base-1.0"
+    assert load_registry(repo).image_default == "sdxl"
+    assert load_registry("sdxl-lightning").default(JobKind.IMAGE).repo == repo
+
+
 def test_a_model_nobody_listed_uses_the_sampler_it_names() -> None:
     card = load_registry("owner/model@" + "0" * 40).default(JobKind.IMAGE)
     assert card.scheduler == "own"

@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
 
 from storage.registry import ModelCard, Registry
 from storage.schema import ChatSpec, ImageSpec, JobKind
+from tests.engine.tiny import pipeline
 from worker.engine.engine import Engine
 from worker.engine.errors import ModelUnavailable
 from worker.engine.loading import load
 from worker.engine.outputs import Answer, Picture
+from worker.engine.runners.image import ImageRunner
 
 
 def hub(name: str, kind: JobKind) -> ModelCard:
@@ -89,3 +93,44 @@ def test_no_gpu_is_said_plainly(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable) as caught:
         load(hub("tiny", JobKind.IMAGE), registry, tmp_path, "cuda")
     assert "cpu" in caught.value.cure
+
+
+def test_a_distilled_unet_takes_the_place_of_the_base(
+    stock_pipe: Any, registry: Registry, tmp_path: Path, image_spec: Callable[..., ImageSpec]
+) -> None:
+    """SDXL-Lightning and its kind: bare weights in one file, and their own spacing of steps."""
+    stock_pipe.save_pretrained(tmp_path / "tiny", safe_serialization=True)
+    (tmp_path / "tiny-unet").mkdir()
+    other = {name: value * 1.1 for name, value in stock_pipe.unet.state_dict().items()}
+    save_file(other, tmp_path / "tiny-unet" / "four.safetensors")
+    card = hub("tiny", JobKind.IMAGE).model_copy(
+        update={
+            "unet": f"someone/fast@{'1' * 40}:four.safetensors",
+            "sampler_settings": {"timestep_spacing": "trailing"},
+        }
+    )
+    runner = load(card, registry, tmp_path, "cpu")
+    assert isinstance(runner, ImageRunner)
+    found = runner.family.denoiser.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in other.items())
+    with torch.inference_mode():
+        work = runner.begin(image_spec(scheduler="euler", steps=4), 0)
+    assert work.timesteps.tolist() == [999.0, 749.0, 499.0, 249.0]
+
+
+def test_a_distilled_unet_may_be_a_folder(
+    stock_pipe: Any, registry: Registry, tmp_path: Path
+) -> None:
+    """LCM's are: they bring a config, with the guidance embedding that the base lacks."""
+    stock_pipe.save_pretrained(tmp_path / "tiny", safe_serialization=True)
+    pipeline("sd-lcm").unet.save_pretrained(tmp_path / "tiny-unet")
+    card = hub("tiny", JobKind.IMAGE).model_copy(update={"unet": f"someone/lcm@{'1' * 40}"})
+    runner = load(card, registry, tmp_path, "cpu")
+    assert isinstance(runner, ImageRunner)
+    assert runner.family.denoiser.config.time_cond_proj_dim == 12
+
+
+@pytest.mark.parametrize("loose", ["a/b", "a/b@main", "a/b@" + "1" * 40 + ":x.bin", "../x@1"])
+def test_a_unet_must_be_pinned_safetensors(loose: str) -> None:
+    with pytest.raises(ValidationError):
+        ModelCard(**{**hub("tiny", JobKind.IMAGE).model_dump(), "unet": loose})

@@ -121,7 +121,14 @@ def _image(
     if encoder is not None:
         # `/ask` has loaded it already: one set of weights for both.
         options = {**options, "text_encoder": encoder}
+    if card.unet:
+        from worker.engine.unets import replaced_unet
+
+        options = {**options, "unet": replaced_unet(card, source, options, models_dir, dtype)}
     pipe = family.load(source, dtype, options)
+    if card.sampler_settings:
+        own = pipe.scheduler
+        pipe.scheduler = type(own).from_config(own.config, **card.sampler_settings)
     keep(card.name, getattr(pipe, "text_encoder", None))
     pipe.to(device)
     with torch.inference_mode():
