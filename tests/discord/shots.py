@@ -126,12 +126,17 @@ def painted(stage: Stage, reply: Reply) -> Reply:
 
 async def look(browser: Any, url: str, path: Path, act: Any = None) -> None:
     """Open the page, do something on it, keep what is seen."""
-    page = await browser.new_page(viewport={"width": 1000, "height": 900})
+    page = await browser.new_page(viewport={"width": 1000, "height": 1000})
     await page.goto(url)
-    await page.wait_for_timeout(1800)
+    await page.wait_for_timeout(1500)
+    whole = "() => [...document.images].every(i => i.complete && i.naturalWidth)"
+    for _ in range(50):
+        if await page.evaluate(whole):
+            break
+        await page.wait_for_timeout(200)
     if act is not None:
         await act(page)
-    tall = {"x": 256, "y": 52, "width": 744, "height": 788}
+    tall = {"x": 256, "y": 52, "width": 744, "height": 888}
     await page.screenshot(path=path, clip=tall)
     await page.close()
 

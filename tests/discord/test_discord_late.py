@@ -257,15 +257,31 @@ async def test_an_event_nobody_waits_for_makes_no_job(stage: Stage, code: int) -
 # -- Where we may not post ---------------------------------------------------------------------
 
 
-def shut_out(stage: Stage) -> None:
-    """The bot is in the server, but this channel is closed to it."""
-    me = stage.env.backend.bot_user
-    role = stage.guild.create_role("quiet")
-    del role, me
-    everyone = stage.guild.default_role
-    stage.channel.set_permissions(
-        everyone, discord.PermissionOverwrite(send_messages=False, attach_files=False)
-    )
+async def test_where_nobody_installed_us_the_strict_default_rules_and_nothing_is_public(
+    stage: Stage,
+) -> None:
+    """A member brought us along: this server is not in our gateway."""
+    stage.client._connection._guilds.pop(stage.guild.id)
+    stage.event = {"authorizing_integration_owners": {"1": str(stage.ann.id)}}
+    seen: list[Any] = []
+    dispatch = stage.client.core.dispatch
+
+    async def spied(invocation: Any) -> Reply:
+        seen.append(invocation)
+        return await dispatch(invocation)
+
+    stage.client.core.dispatch = spied  # type: ignore[method-assign]
+    result = await stage.ann.slash(stage.channel, "imagine", prompt="a red apple")
+    assert seen[0].venue.installed is False
+    assert seen[0].who.workspace == f"person:{stage.ann.id}"
+    assert seen[0].who.role == "member"
+    assert stage.cards() == []
+    assert "In line" in stage.private(result)
+    await stage.env.advance_time(14 * 60)
+    stage.finish(stage.picture())
+    await stage.deliver()
+    (direct,) = direct_messages(stage)
+    assert direct.attachments
 
 
 async def test_without_the_right_to_post_the_card_is_the_private_answer_then_a_dm(

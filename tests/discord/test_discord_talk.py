@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.discord.stage import Stage, answer, labels_of, texts_of
+from tests.discord.stage import Stage, answer, apple, labels_of, texts_of
 
 
 def me(stage: Stage) -> str:
@@ -116,3 +116,14 @@ async def test_an_answer_is_shown_as_it_is_released(stage: Stage) -> None:
         assert await stage.client.presenter._refresh(reply)
         assert text in texts_of(stage.cards()[0])
         assert labels_of(stage.cards()[0]) == ["Stop"]
+
+
+async def test_a_picture_in_a_conversation_is_looked_at_or_said_not_to_be(stage: Stage) -> None:
+    info = next(i for i in stage.client.core.catalog("en") if i.name == "ask")
+    eyes = any(option.kind == "image" for option in info.options)
+    await stage.ann.send(
+        stage.channel, f"{me(stage)} What is this?", attachments=[("cat.png", apple())]
+    )
+    (card,) = stage.cards()
+    assert ("cannot look at pictures" in texts_of(card)) is not eyes
+    assert bool(stage.jobs()) is False or eyes

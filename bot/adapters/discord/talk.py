@@ -15,7 +15,7 @@ from bot.adapters.discord.menus import image_option
 from bot.adapters.discord.people import of_message
 from bot.adapters.discord.render import pages, words_for
 from bot.core.command import Handle, Invocation
-from bot.core.reply import Reply
+from bot.core.reply import Reply, Tone
 from bot.core.texts import pick_locale
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,10 @@ class Talk:
             return
         scene = of_message(message, me)
         locale = written_in(text, scene.locale)
+        if files and self._picture_option() is None:
+            # Answering as if there were no picture would answer another question.
+            await self._say(message, Reply(text=words_for(locale)("talk.no_eyes"), tone=Tone.WARN))
+            return
         reply = await self._desk.core.dispatch(
             Invocation(
                 command=_ASK, values=self._values(text, files), who=scene.who,
@@ -47,15 +51,21 @@ class Talk:
                 venue=scene.venue, handle=Handle(),
             )
         )  # fmt: skip
+        await self._say(message, reply.model_copy(update={"locale": locale}))
+
+    def _picture_option(self) -> str | None:
+        info = next((i for i in self._desk.core.catalog("en") if i.name == _ASK), None)
+        return image_option(info)
+
+    async def _say(self, message: discord.Message, reply: Reply) -> None:
         try:
-            await self._show(message, reply, locale)
+            await self._show(message, reply, reply.locale)
         except EXPECTED as error:
             log.info("a message was not answered (%s)", fault_of(error))
 
     def _values(self, text: str, files: list[discord.Attachment]) -> dict[str, Any]:
         values: dict[str, Any] = {"prompt": text}
-        info = next((i for i in self._desk.core.catalog("en") if i.name == _ASK), None)
-        option = image_option(info)
+        option = self._picture_option()
         if files and option is not None:
             values[option] = attached(files[0])
         return values
