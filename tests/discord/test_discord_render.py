@@ -17,6 +17,7 @@ from storage.schema import JobKind, JobStatus
 from tests.discord.cards import JOB, every_card
 
 GOLDEN = Path(__file__).with_name("golden")
+WRITE = os.environ.get("ATELIER_GOLDEN") == "write"
 NAMES = sorted(every_card("en"))
 
 
@@ -32,12 +33,24 @@ def dump(drawn: list[Page]) -> str:
     return json.dumps(shown, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
+def replies(locale: str) -> dict[str, Reply]:
+    """The core's cards as they were when the goldens were looked at: what a later core says is
+    its own tests' affair, what this adapter makes of a card is these tests'."""
+    file = GOLDEN / f"replies-{locale}.json"
+    if WRITE:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kept = {name: r.model_dump(mode="json") for name, r in every_card(locale).items()}
+        file.write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    return {name: Reply.model_validate(reply) for name, reply in stored.items()}
+
+
 @pytest.mark.parametrize("locale", ["en", "zh"])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_card_is_as_it_was_looked_at(name: str, locale: str) -> None:
-    drawn = dump(pages(every_card(locale)[name], words_for(locale)))
+    drawn = dump(pages(replies(locale)[name], words_for(locale)))
     file = GOLDEN / locale / f"{name}.json"
-    if os.environ.get("ATELIER_GOLDEN") == "write":
+    if WRITE:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(drawn, encoding="utf-8")
     assert drawn == file.read_text(encoding="utf-8"), (
