@@ -223,6 +223,20 @@ class Message(SQLModel, table=True):
     created_at: int = Field(sa_type=BigInteger)
 
 
+class ThreadMemory(SQLModel, table=True):
+    """What is left of a conversation's oldest part, and where it begins anew."""
+
+    workspace_id: str = Field(foreign_key="workspace.id", primary_key=True)
+    thread: str = Field(primary_key=True)
+    summary: str = Field(default="", sa_type=Text)
+    """A few judged sentences about everything up to ``folded``."""
+    folded: str = ""
+    """The newest job whose messages are in the summary."""
+    begun: str = ""
+    """Messages of this job and older ones are not remembered: somebody started afresh."""
+    updated_at: int = Field(sa_type=BigInteger)
+
+
 class Outbox(SQLModel, table=True):
     """An announcement written with the change it announces; sent after commit, at least once."""
 

@@ -25,6 +25,7 @@ from storage.models import (
     Job,
     Member,
     Message,
+    ThreadMemory,
     Post,
     TierGrant,
     Workspace,
@@ -36,6 +37,7 @@ from storage.schema import (
     GenerationStatus,
     Millis,
 )
+from storage.threads import unfold
 from storage.workspaces import account_of, forgotten_id
 
 FORGOTTEN = "[forgotten]"
@@ -229,6 +231,7 @@ def _remove(
 def _blank(session: Session, job: Job, blobs: list[str], *, keep_words: bool) -> None:
     """Take the words and start pictures out of a job's row; its numbers stay for the ledger."""
     session.execute(delete(Message).where(col(Message.job_id) == job.id))
+    unfold(session, job)
     session.execute(delete(Post).where(col(Post.job_id) == job.id))
     if keep_words:
         return
@@ -292,5 +295,11 @@ def sweep(session: Session, *, now: Millis, limit: int = 200) -> list[str]:
                 .limit(limit)
             ).all()
             session.execute(delete(Message).where(col(Message.id).in_(ended)))
+            session.execute(
+                delete(ThreadMemory).where(
+                    col(ThreadMemory.workspace_id) == space.id,
+                    col(ThreadMemory.updated_at) < now - keeping.conversations_days * DAY_MS,
+                )
+            )
     session.flush()
     return blobs
