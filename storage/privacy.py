@@ -25,8 +25,8 @@ from storage.models import (
     Job,
     Member,
     Message,
-    ThreadMemory,
     Post,
+    ThreadMemory,
     TierGrant,
     Workspace,
 )

@@ -84,6 +84,10 @@ class ModelCard(Frozen):
     repetition_penalty: float = Field(default=1.0, ge=0.5, le=2.0)
     """Divides the scores of words said before; small models loop without it."""
     token_ms: int = 80
+    languages: tuple[str, ...] = ("en",)
+    """Languages of prompts and questions it reads."""
+    prompt_tokens: int = 77
+    """Tokens of a prompt a picture model reads."""
     vision: bool = False
     """Whether it reads pictures."""
     shares: str = ""
@@ -222,7 +226,7 @@ def _hub_card(name: str, kind: JobKind = JobKind.IMAGE, *, vision: bool = False)
         return ModelCard(
             name=name, title=repo, kind=kind, source="hub", repo=repo, revision=revision,
             licence="unknown", size_bytes=0, memory_bytes=0, context_tokens=8192, max_tokens=512,
-            temperature=0.7, token_ms=30, vision=vision,
+            temperature=0.7, token_ms=30, vision=vision, languages=("en", "zh"),
         )  # fmt: skip
     return ModelCard(
         name=name, title=repo, kind=JobKind.IMAGE, source="hub", repo=repo, revision=revision,
@@ -261,6 +265,7 @@ def _shared_card(picture: ModelCard) -> ModelCard:
         kind=JobKind.CHAT, source="hub", repo=picture.repo, revision=picture.revision,
         licence=picture.licence, size_bytes=0, memory_bytes=0, context_tokens=8192,
         max_tokens=512, temperature=0.7, token_ms=30, shares=picture.name,
+        languages=("en", "zh"),
     )  # fmt: skip
 
 
@@ -271,7 +276,7 @@ def _remote_card(providers: tuple[Provider, ...], context: int, *, vision: bool)
         name=f"{providers[0].name}:{providers[0].model}", title=title, kind=JobKind.CHAT,
         source="remote", licence="its provider's terms", size_bytes=0, memory_bytes=0,
         context_tokens=context, max_tokens=1024, temperature=0.7, token_ms=20, vision=vision,
-        providers=providers,
+        providers=providers, languages=("en", "zh"),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from storage.schema import Frozen
 
@@ -19,9 +20,11 @@ _LINE = re.compile(r"^\W*(subject|scene|style|light|camera)\W*?\s*[:：]\s*(.+)$
 _NUMBERED = re.compile(r"^\s*[1-9][.):]\s*(.+)$", re.M)
 _WORD = re.compile(r"[a-z]{3,}")
 _EMPTY = frozenset(
-    "the and with for from into over under near that this its his her their are was very some "
-    "picture image drawing photo".split()
-)
+    {
+        "the", "and", "with", "for", "from", "into", "over", "under", "near", "that", "this", "its",
+        "his", "her", "their", "are", "was", "very", "some", "picture", "image", "drawing", "photo",
+    }
+)  # fmt: skip
 _STYLES = (
     "watercolour", "watercolor", "oil painting", "pencil", "ink wash", "anime", "cartoon",
     "pixel art", "cyberpunk", "minimalist", "fantasy", "photograph", "realistic", "icon",
@@ -93,7 +96,7 @@ def _pick(choices: Sequence[str], idea: str, part: str) -> str:
 def _stutters(text: str) -> bool:
     """Whether a pair of words comes twice: what small models do when they are lost."""
     words = re.findall(r"[a-z]+", text.lower())
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(pairwise(words))
     return len(pairs) != len(set(pairs)) or any(a == b for a, b in pairs)
 
 

@@ -20,13 +20,15 @@ from storage.errors import AtelierError, RetryLater
 from storage.jobs import Claim
 from storage.queue import Wire, flush_outbox
 from storage.registry import Registry
-from storage.schema import Event, EventType, JobStatus, Millis
+from storage.schema import ChatSpec, Event, EventType, JobStatus, Millis
 from worker.cached import from_cache
 from worker.engine.errors import Cancelled, EngineStopped
+from worker.memory import fold
 from worker.metrics import Metrics
 from worker.produce import Stopped, failed, produce
 from worker.quality import Likeness
 from worker.sources import sources_of
+from worker.writing import dressed, needs_writing
 
 if TYPE_CHECKING:
     from worker.engine.engine import Engine
@@ -149,8 +151,13 @@ class Floor:
         try:
             # Submitted before the next look, so that the engine's room counts it.
             # What starts from a picture waits for it to be read and judged (worker.sources).
-            held = {"hold": True} if sources_of(claim.spec) else {}
-            run = tools.engine.submit(claim.job_id, claim.spec, **held)
+            # So does a picture whose prompt is still to be written (worker.writing).
+            spec = claim.spec
+            waits = sources_of(spec) or needs_writing(spec, tools.registry)
+            held = {"hold": True} if waits else {}
+            if isinstance(spec, ChatSpec):
+                spec = dressed(spec, tools.registry)
+            run = tools.engine.submit(claim.job_id, spec, **held)
         except AtelierError:
             # A model or style that was taken out of the registry after the job was queued.
             log.exception("job %s cannot run here", claim.job_id)
@@ -251,6 +258,21 @@ class Floor:
             log.info("job %s belongs to someone else now; its work was thrown away", claim.job_id)
             _discard(tools.blobs, ending)
         await flush_outbox(tools.database, tools.wire, now=tools.clock())
+        if ended and ending.exchange is not None:
+            self._afterwards(claim)
+
+    def _afterwards(self, claim: Claim) -> None:
+        """What nobody waits for: a conversation that grew long is folded."""
+
+        async def tidy() -> None:
+            try:
+                await fold(self.tools, claim)
+            except RetryLater:
+                log.info("a conversation is folded another time")
+
+        task = asyncio.create_task(tidy(), name=f"fold {claim.job_id}")
+        self._watches.add(task)
+        task.add_done_callback(self._watches.discard)
 
     async def _produce(self, claim: Claim, run: Run, keeper: Keeper) -> Ending | None:
         """What the job came to; None when it is not ours to end (given back, or lost)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from storage.errors import MemberError, OperatorError
 from storage.jobs import Claim, Made
 from storage.schema import (
     MAX_SEED,
+    AnySpec,
     ChatSpec,
     Event,
     EventType,
@@ -44,6 +46,7 @@ from worker.judging import Bench
 from worker.marking import finished, remember
 from worker.sources import SourceGone, read_sources, sources_of
 from worker.verdicts import rejected, status_of
+from worker.writing import needs_writing, write_prompt
 
 if TYPE_CHECKING:
     from worker.engine.run import Run
@@ -69,8 +72,12 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     settings = await tools.database.look(settings_of, claim.workspace_id)
     about = About(claim.workspace_id, claim.member_id, job_id=claim.job_id)
     bench = Bench(tools, policy_of(settings), lists_of(settings), about)
+    # Only here: they build on this file.
+    from worker.composed import ComposedRun, is_composed
+
     try:
         verdict = claim.verdict
+        pictures: Mapping[str, Image.Image] = {}
         if sources_of(claim.spec):
             try:
                 pictures, found = await read_sources(bench, claim.spec)
@@ -83,13 +90,24 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
                 return rejected(
                     verdict, (), bench.policy, engine_ms=run.busy_ms, code="source_refused"
                 )
+        spec: AnySpec = claim.spec
+        notes: dict[str, Any] = {}
+        writes = needs_writing(spec, tools.registry)
+        if isinstance(spec, ImageSpec) and writes:
+            written = await write_prompt(tools, claim, run, bench)
+            notes = written.notes
+            spec = spec.model_copy(update={"prompt": written.prompt, "enhance": False})
+            run.spec = spec
+        if pictures or writes:
             tools.engine.release(run, pictures)
-        if isinstance(claim.spec, ImageSpec):
+        if isinstance(spec, ImageSpec):
             profile = profile_of(settings)
             return await PictureRun(
-                tools, claim, claim.spec, run, bench, verdict, profile
+                tools, claim, spec, run, bench, verdict, profile, notes
             ).collect()
-        return await AnswerRun(tools, claim, claim.spec, run, bench).collect()
+        if is_composed(spec):
+            return await ComposedRun(tools, claim, spec, run, bench).collect()
+        return await AnswerRun(tools, claim, spec, run, bench).collect()
     except ModelUnavailable as error:
         log.error("%s", error)
         return failed("model_unavailable", run)
@@ -121,8 +139,11 @@ class PictureRun:
         bench: Bench,
         verdict: Verdict,
         profile: LabelProfile = LabelProfile.EU,
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
-        """``verdict`` is that of the prompt and of the pictures it starts from."""
+        """``verdict`` is that of the prompt and of the pictures it starts from; ``notes`` are
+        added to every recipe."""
+        self._notes = dict(notes or {})
         self._profile = profile
         self._tools = tools
         self._claim = claim
@@ -222,7 +243,8 @@ class PictureRun:
             await remember(self._tools, output.image, data, self._claim.workspace_id)
         self._made.append(
             Made(
-                index=output.index, status=status, seed=output.seed, recipe=output.recipe,
+                index=output.index, status=status, seed=output.seed,
+                recipe={**output.recipe, **self._notes},
                 verdict=verdict.dump(), blob=blob, width=output.image.width,
                 height=output.image.height, sha256=output.sha256,
                 recipe_key=self._key(output),
@@ -231,7 +253,8 @@ class PictureRun:
 
     def _key(self, output: Picture) -> str | None:
         """What the recipe cache will find it by: its own seed counts, were it made again."""
-        if "remade" in output.recipe:
+        if "remade" in output.recipe or self._notes:
+            # What was written for one member's words is no answer to another's.
             return None
         keys = keys_of(self._spec, self._tools.registry)
         return None if keys is None else keys[output.index]
@@ -274,7 +297,7 @@ class PictureRun:
         )
 
 
-def _without_turns(recipe: dict[str, Any]) -> dict[str, Any]:
+def without_turns(recipe: dict[str, Any]) -> dict[str, Any]:
     """The conversation stays in the job's spec, where deleting a message can reach it."""
     return {key: value for key, value in recipe.items() if key != "turns"}
 
@@ -372,7 +395,7 @@ class AnswerRun:
         kept = status is not GenerationStatus.REMOVED
         made = Made(
             index=0, status=status, seed=self._spec.seed,
-            recipe=_without_turns(end.recipe) if end is not None else {"finish": "stopped"},
+            recipe=without_turns(end.recipe) if end is not None else {"finish": "stopped"},
             verdict=self._verdict.dump(), text=mask(self._text) if kept else None,
         )  # fmt: skip
         if not kept:

@@ -6,10 +6,11 @@ from typing import Any
 
 from bot.commands.account import CANCEL, HELP, HISTORY, JOB, QUEUE
 from bot.commands.again import AGAIN
-from bot.commands.chat import ASK
+from bot.commands.chat import ASK, PERSONA, RESET
 from bot.commands.confirm import confirm
 from bot.commands.imagine import IMAGINE, UPSCALE
 from bot.commands.money import CODE, CREDITS, GIFT, GRANT, LINK, REDEEM, TIER
+from bot.commands.muse import BRAINSTORM, DESCRIBE, ENHANCE, draw, pick, reword
 from bot.commands.presses import PRESSES as JOB_PRESSES
 from bot.commands.privacy import PRIVACY
 from bot.commands.verify import VERIFY
@@ -22,6 +23,11 @@ COMMANDS: tuple[Command[Any], ...] = (
     UPSCALE,
     AGAIN,
     ASK,
+    ENHANCE,
+    BRAINSTORM,
+    DESCRIBE,
+    RESET,
+    PERSONA,
     QUEUE,
     HISTORY,
     JOB,
@@ -41,6 +47,9 @@ COMMANDS: tuple[Command[Any], ...] = (
 
 PRESSES: dict[Verb, PressHandler] = {
     **JOB_PRESSES,
+    Verb.DRAW: draw,
+    Verb.REWORD: reword,
+    Verb.PICK: pick,
     Verb.CONFIRM: confirm,
     Verb.CONFIG: press_config,
 }

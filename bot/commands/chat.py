@@ -17,7 +17,7 @@ from moderation.pipeline import Surface
 from storage import book, threads
 from storage.errors import BadInput, NotAllowed, NotFound
 from storage.registry import ModelCard
-from storage.schema import MAX_SEED, ChatSpec, JobKind, Source, Turn, role_at_least
+from storage.schema import MAX_SEED, ChatSpec, JobKind, Role, Source, Turn, role_at_least
 from storage.templates import Persona, persona_in, personas, template
 
 _RESETS = frozenset({"reset", "/reset", "重置", "清空"})
@@ -52,7 +52,7 @@ class ResetInput(Input):
 class PersonaInput(Input):
     """Who should answer here; empty asks who does."""
 
-    name: Phrase = Field(default="", json_schema_extra={"kind": "text"})
+    persona: Phrase = Field(default="", json_schema_extra={"kind": "text"})
 
 
 def thread_of(context: Context, wanted: str = "") -> str:
@@ -91,9 +91,7 @@ async def queued(context: Context, spec: ChatSpec, *, also: dict[Surface, str]) 
     )
 
 
-def spec_for(
-    context: Context, card: ModelCard, name: str, prompt: str, **more: Any
-) -> ChatSpec:
+def spec_for(context: Context, card: ModelCard, name: str, prompt: str, **more: Any) -> ChatSpec:
     """The spec of one wish through a template: its limits and heat, the member's own words."""
     used = template(name)
     room = card.context_tokens // 2
@@ -179,20 +177,20 @@ async def persona(context: Context, values: PersonaInput) -> Reply:
     texts, settings = context.texts, context.actor.workspace.settings
     channel = context.address.channel
     known = personas(settings)
-    if not values.name:
+    if not values.persona:
         return _who_answers(context, persona_in(settings, channel), known)
-    if not role_at_least(context.actor.member.role, "admin"):
+    if not role_at_least(context.actor.member.role, Role.ADMIN):
         raise NotAllowed("admins_only")
-    if values.name not in known:
-        raise NotFound("persona_unknown", persona=values.name[:40], known=", ".join(known))
-    chosen = {**(settings.get("channel_personas") or {}), channel: values.name}
+    if values.persona not in known:
+        raise NotFound("persona_unknown", persona=values.persona[:40], known=", ".join(known))
+    chosen = {**(settings.get("channel_personas") or {}), channel: values.persona}
     await context.services.database.run(
         book.change, context.actor, {"channel_personas": chosen}, check=lambda _: None,
         now=context.services.clock(),
     )  # fmt: skip
     return Reply(
-        text=texts("persona.set", persona=values.name), tone=Tone.GOOD,
-        visibility=Visibility.PRIVATE, data={"persona": values.name},
+        text=texts("persona.set", persona=values.persona), tone=Tone.GOOD,
+        visibility=Visibility.PRIVATE, data={"persona": values.persona},
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, own_job, submit_job
 from bot.core.inputs import PROMPT_MAX, Input, Phrase, Prompt
-from bot.core.reply import Form, FormField, Reply, Visibility
+from bot.core.reply import Form, FormField, Reply, Verb, Visibility
 from moderation.pipeline import Surface
 from storage import cases, threads
 from storage.errors import BadInput
@@ -121,7 +121,8 @@ async def reword(context: Context, target: str) -> Reply:
         title=texts("form.reword"),
         form=Form(
             title=texts("form.reword"),
-            command="imagine",
+            verb=Verb.REWORD,
+            target=target,
             submit=texts("form.submit"),
             fields=(
                 FormField(

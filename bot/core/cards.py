@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from bot.core.derive import LARGER, LONGEST_SIDE
+from bot.core.muse import WRITTEN, draw_buttons, drawn_from, written
 from bot.core.reply import Button, Field, Picture, Progress, Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.texts import Texts
@@ -296,7 +297,7 @@ def _result(seen: JobView, spec: AnySpec, texts: Texts) -> dict[str, object]:
     held = sum(made.status == GenerationStatus.HELD for made in seen.generations)
     update: dict[str, object] = {
         "pictures": pictures,
-        "fields": _facts_of(spec, seen.job.cost, texts),
+        "fields": (*_facts_of(spec, seen.job.cost, texts), *drawn_from(seen, spec, texts)),
         "buttons": _again(seen.job.id, spec, texts),
         "text": " ".join([texts("card.ai_picture"), *_told(seen, texts)]),
     }
@@ -390,6 +391,9 @@ def _picture(made: Generation, spec: ImageSpec, texts: Texts) -> Picture:
 
 
 def _answer(seen: JobView, spec: ChatSpec, texts: Texts) -> dict[str, object]:
+    shown = [made for made in seen.generations if made.status == GenerationStatus.VISIBLE]
+    if spec.template in WRITTEN and shown:
+        return written(seen, spec, shown, texts)
     made = seen.generations[0] if seen.generations else None
     if made is None or made.status == GenerationStatus.REMOVED:
         return {"text": texts("picture.removed"), "buttons": _again(seen.job.id, spec, texts)}
@@ -407,5 +411,9 @@ def _answer(seen: JobView, spec: ChatSpec, texts: Texts) -> dict[str, object]:
             Field(label=texts("field.seed"), value=str(made.seed), code=True),
             Field(label=texts("field.cost"), value=texts("amount.credits", n=seen.job.cost or 0)),
         ),
-        "buttons": (*_again(seen.job.id, spec, texts), *_own_buttons(made, texts)),
+        "buttons": (
+            *(draw_buttons(made, texts) if spec.template == "describe" else ()),
+            *_again(seen.job.id, spec, texts),
+            *_own_buttons(made, texts),
+        ),
     }

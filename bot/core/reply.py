@@ -49,6 +49,9 @@ class Verb(StrEnum):
     FAVOURITE = "favourite"  # target: generation; a copy into the member's private messages
     CONFIRM = "confirm"  # target: intent; do what was asked and shown before
     CONFIG = "config"  # target: a group of settings; opens its form, whose values it then saves
+    DRAW = "draw"  # target: generation (words of ours); draws them
+    REWORD = "reword"  # target: generation (words of ours); opens a form with them, draws it
+    PICK = "pick"  # target: generation (a direction); four more around it
     AGAIN = "again"  # target: generation; made anew from its recipe, to compare
 
 
@@ -74,7 +77,10 @@ EFFECTS: Mapping[Verb, Effect] = MappingProxyType(
         Verb.UPSCALE: Effect.NEW,
         Verb.FINISH: Effect.NEW,
         Verb.AGAIN: Effect.NEW,
+        Verb.DRAW: Effect.NEW,
+        Verb.PICK: Effect.NEW,
         Verb.EDIT: Effect.FORM,
+        Verb.REWORD: Effect.FORM,
         Verb.CONFIG: Effect.FORM,
         Verb.CONFIRM: Effect.PRIVATE,
         Verb.REPORT: Effect.PRIVATE,

@@ -1,7 +1,7 @@
 """Chinese picture prompts for a model that reads English: words looked up, order kept. No model.
 
-``cldr.tsv`` comes from Unicode's character annotations (``build.py``), ``own.tsv`` is ours and wins.
-This is no translation: grammar is lost, and what the lists do not know is named, not guessed.
+``cldr.tsv`` comes from Unicode's character annotations (``build.py``), ``own.tsv`` is ours and
+wins. This is no translation: grammar is lost, and what the lists do not know is named, not guessed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from pathlib import Path
 from storage.schema import Frozen
 
 _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
-_STOPS = {"，": ", ", "、": ", ", "。": ". ", "；": ", ", "：": ": ", "！": " ", "？": " ", "　": " "}
+_STOPS = {
+    "，": ", ",
+    "、": ", ",
+    "。": ". ",
+    "；": ", ",
+    "：": ": ",
+    "！": " ",
+    "？": " ",
+    "　": " ",
+}
 _LONGEST = 8
 
 

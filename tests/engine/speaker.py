@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ class Speaker:
     keys: list[str] = field(default_factory=list)
     port: int = 0
     pause_s: float = 0.0
+    answers: list[str] = field(default_factory=list)
+    """Used up one a call, before ``words``."""
 
     @property
     def url(self) -> str:
@@ -82,7 +85,9 @@ class Speaker:
 
         if mood == "hang":
             await asyncio.sleep(60)
-        for index, word in enumerate(self.words):
+        answer = self.answers.pop(0) if self.answers else None
+        words = self.words if answer is None else tuple(re.findall(r"\S+\s*|\s+", answer))
+        for index, word in enumerate(words):
             if mood == "drop" and index == 2:
                 writer.transport.abort()
                 return

@@ -36,6 +36,9 @@ _ICONS = {
     Verb.UPSCALE: "larger",
     Verb.FINISH: "larger",
     Verb.FAVOURITE: "star",
+    Verb.DRAW: "spark",
+    Verb.REWORD: "edit",
+    Verb.PICK: "down",
     Verb.AGAIN: "again",
 }
 
