@@ -182,7 +182,7 @@ class ComposedRun(AnswerRun):
         return Ending(
             status=JobStatus.SUCCEEDED, made=tuple(made),
             cost=min(prices.tokens_price(end.tokens_out, card), self._claim.reserved),
-            verdict=self._verdict, engine_ms=self._run.busy_ms,
+            verdict=self._verdict, engine_ms=self._run.busy_ms, units=end.tokens_out,
             exchange=Exchange(self._spec.thread, self._spec.prompt, spoken)
             if remembered
             else None,

@@ -74,6 +74,8 @@ class Run(AsyncIterator[Output]):
 
     def joined(self, more: Run) -> None:
         """Another run on this one's account: cancelled with it, its time is this one's too."""
+        if self._more is not None:
+            self._busy += self._more.busy_ms / 1000
         self._more = more
         if self.cancelled:
             more.cancel()
