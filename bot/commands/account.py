@@ -10,12 +10,12 @@ from pydantic import Field as Option
 
 from bot.commands.presses import cancel as press_cancel
 from bot.commands.presses import show
-from bot.core.cards import job_reply, timeline
+from bot.core.cards import kept, timeline
 from bot.core.command import Command, CommandInfo, Context
 from bot.core.inputs import Input, Phrase
 from bot.core.reply import Button, Reply, Verb, Visibility
 from bot.core.texts import Texts
-from storage import favourites, views
+from storage import views
 from storage.errors import NotFound
 from storage.schema import OPEN_STATUSES, JobStatus, parse_spec, role_at_least
 from storage.views import JobView
@@ -111,14 +111,7 @@ async def history(context: Context, values: HistoryInput) -> Reply:
     """The member's last jobs, one line each, newest first, each with a button to bring it back."""
     services, texts = context.services, context.texts
     if values.kept:
-        ids = await services.database.look(
-            favourites.kept, context.actor.member.id,
-            workspace_id=context.actor.workspace.id, limit=10,
-        )  # fmt: skip
-        cards = [
-            await job_reply(services, i, texts.locale, workspace_id=context.actor.workspace.id)
-            for i in ids
-        ]
+        cards = await kept(services, context.actor, locale=texts.locale, limit=10)
     else:
         newest_last = await timeline(services, context.actor, locale=texts.locale, limit=10)
         cards = newest_last[::-1]

@@ -95,16 +95,17 @@ async def favourite(context: Context, target: str) -> Reply:
     """Keep a picture, and send a copy where only who pressed reads it. Anyone who sees it may."""
     services = context.services
     made = await _seen(context, target)
-    await services.database.run(
+    fresh = await services.database.run(
         favourites.keep, context.actor.member.id, made.id, now=services.clock()
     )
-    copy = await kept_copy(
+    if context.who.platform is Platform.LOCAL:  # one person, one page: it is there already
+        if not fresh:
+            await services.database.run(favourites.drop, context.actor.member.id, made.id)
+        word = "favourite.kept" if fresh else "favourite.dropped"
+        return Reply(text=context.texts(word), tone=Tone.GOOD, visibility=Visibility.PRIVATE)
+    return await kept_copy(
         services, made, context.texts.locale, workspace_id=context.actor.workspace.id
     )
-    if context.who.platform is Platform.LOCAL:  # one person, one page: it is there already
-        return Reply(text=context.texts("favourite.kept"), tone=Tone.GOOD,
-                     visibility=Visibility.PRIVATE)  # fmt: skip
-    return copy
 
 
 PRESSES: dict[Verb, PressHandler] = {

@@ -10,7 +10,7 @@ from bot.core.muse import WRITTEN, draw_buttons, drawn_from, written
 from bot.core.reply import Button, Field, Picture, Progress, Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.texts import Texts
-from storage import ledger, views
+from storage import favourites, ledger, views
 from storage.ledger import Balance
 from storage.models import Generation
 from storage.schema import (
@@ -77,6 +77,14 @@ async def timeline(
             live = await services.wire.live(item.job.id)
         cards.append(card(item, texts, live, now=services.clock()))
     return cards
+
+
+async def kept(services: Services, actor: Actor, *, locale: str, limit: int = 30) -> list[Reply]:
+    """The cards of what the member keeps and may still see, the newest kept first."""
+    ids = await services.database.look(
+        favourites.kept, actor.member.id, workspace_id=actor.workspace.id, limit=limit
+    )
+    return [await job_reply(services, i, locale, workspace_id=actor.workspace.id) for i in ids]
 
 
 async def balance(services: Services, actor: Actor) -> Balance:

@@ -99,6 +99,9 @@ class FakeStudio:
         ids = sorted(id for id in self.jobs if before is None or id < before)
         return [self.jobs[id] for id in ids[-limit:]]
 
+    async def kept(self, locale: str, limit: int) -> list[Reply]:
+        return []
+
     async def balance(self) -> Any:
         return SimpleNamespace(available=self.credits, pending=self.reserved)
 
@@ -204,6 +207,10 @@ class FakeStudio:
             generation_id=made, blob=key, width=spec.width, height=spec.height, seed=seed,
             alt=texts("picture.alt", prompt=spec.prompt, seed=seed),
             buttons=(
+                *(
+                    Button(verb=verb, target=made, label=texts(f"button.{verb}"))
+                    for verb in (Verb.VARY_SUBTLE, Verb.VARY_STRONG, Verb.UPSCALE, Verb.FAVOURITE)
+                ),
                 Button(verb=Verb.DELETE, target=made, label=texts("button.delete"),
                        style="danger", confirm=texts("confirm.delete")),
                 Button(verb=Verb.REPORT, target=made, label=texts("button.report"),
@@ -246,7 +253,7 @@ def make_core(studio: FakeStudio) -> Core:
 
     async def imagine(context: Context, values: ImagineInput) -> Reply:
         studio.invocations.append(("imagine", values, context))
-        spec = resolve(values, context.services.registry)
+        spec = resolve(values.model_copy(update={"image": None}), context.services.registry)
         return studio.open_job(context, spec.prompt, JobKind.IMAGE, spec)
 
     async def ask(context: Context, values: AskInput) -> Reply:
@@ -321,11 +328,16 @@ def make_core(studio: FakeStudio) -> Core:
     from bot.commands.account import NoInput
 
     async def actor(who: Any) -> Any:
-        return SimpleNamespace(
-            workspace=SimpleNamespace(id="w"), member=SimpleNamespace(id="m", role="admin")
-        )
+        member = SimpleNamespace(id="m", role="admin", roles=(), banned_until=None)
+        return SimpleNamespace(workspace=SimpleNamespace(id="w", settings={}), member=member)
 
-    services: Any = SimpleNamespace(texts=texts_for, registry=load_registry(), actor=actor)
+    async def look(*_: Any, **__: Any) -> bool:
+        return False  # no switch is on
+
+    services: Any = SimpleNamespace(
+        texts=texts_for, registry=load_registry(), actor=actor, clock=lambda: 0,
+        database=SimpleNamespace(look=look),
+    )  # fmt: skip
     commands: list[Command[Any]] = [
         Command(name="imagine", input=ImagineInput, handler=imagine),
         Command(name="ask", input=AskInput, handler=ask),

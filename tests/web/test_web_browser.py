@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import uvicorn
+from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from bot.adapters.web.app import make_app
@@ -180,7 +181,7 @@ async def test_commands_options_and_choices_by_keyboard(visit: Any, site: Site) 
     await expect(line).to_have_value("/imagine ")
     await expect(choices.first).to_contain_text("negative:")
     await page.keyboard.type("a red apple st")
-    await expect(choices).to_have_count(2)  # style, steps
+    await expect(choices).to_have_count(3)  # style, strength, steps
     await page.keyboard.press("ArrowDown")
     await page.keyboard.press("Enter")
     await expect(line).to_have_value("/imagine a red apple style:")
@@ -427,7 +428,8 @@ async def test_the_panel_sends_what_it_shows(visit: Any, site: Site) -> None:
     panel = page.locator("#panel")
     await panel.get_by_label("Prompt", exact=True).fill("a boat")
     await panel.locator(".option", has_text="Flat").click()
-    await panel.locator(".option", has_text="96×128").click()
+    await panel.locator(".option", has_text="112×144").click()
+    await panel.get_by_text("More options").click()
     await panel.get_by_label("Steps").fill("33")
     await expect(panel.locator("output[for=make-steps]")).to_have_text("33")
     await panel.get_by_role("button", name="Roll a random seed").click()
@@ -435,7 +437,7 @@ async def test_the_panel_sends_what_it_shows(visit: Any, site: Site) -> None:
     await panel.locator(".field-segments .option", has_text="2").click()
     await panel.get_by_role("button", name="Make it").click()
     values = await site.asked()
-    assert (values.prompt, values.style, values.size) == ("a boat", "flat", "96x128")
+    assert (values.prompt, values.style, values.size) == ("a boat", "flat", "112x144")
     assert (values.steps, values.seed, values.count) == (33, seed, 2)
 
 
@@ -496,7 +498,7 @@ async def test_it_can_be_used_by_keyboard_alone(visit: Any, site: Site) -> None:
     job = await drawn(page, site)
     await page.locator(f"#job-{job}").focus()
     names = []
-    for _ in range(8):
+    for _ in range(12):
         await page.keyboard.press("Tab")
         names.append(
             await page.evaluate(
@@ -510,3 +512,83 @@ async def test_it_can_be_used_by_keyboard_alone(visit: Any, site: Site) -> None:
     await page.keyboard.press("Escape")
     await page.locator("body").press("/")
     await expect(page.locator("#line")).to_be_focused()
+
+
+def a_picture(folder: Path, name: str = "photo.png", kind: str = "PNG") -> Path:
+    file = folder / name
+    Image.new("RGB", (48, 32), "teal").save(file, kind)
+    return file
+
+
+async def test_a_picture_is_attached_seen_and_sent(visit: Any, site: Site, tmp_path: Path) -> None:
+    page = await visit()
+    async with page.expect_file_chooser() as chooser:
+        await page.get_by_role("button", name="Attach a picture").click()
+    await (await chooser.value).set_files(a_picture(tmp_path))
+    tray = page.get_by_role("list", name="Attached pictures")
+    await expect(tray.get_by_role("img", name="Picture 1")).to_be_visible()
+    await page.locator("#line").fill("/imagine a red apple")
+    await page.keyboard.press("Enter")
+    values = await site.asked()
+    assert values.image is not None
+    assert values.image.data is not None
+    assert values.image.data.startswith(b"\x89PNG")
+    await expect(tray).to_be_hidden()
+
+
+async def test_an_attached_picture_can_be_taken_away_and_survives_a_no(
+    visit: Any, site: Site, tmp_path: Path
+) -> None:
+    page = await visit()
+    await page.locator("#attach-file").set_input_files(
+        [a_picture(tmp_path), a_picture(tmp_path, "two.png")]
+    )
+    tray = page.get_by_role("list", name="Attached pictures")
+    await expect(tray.get_by_role("img")).to_have_count(2)
+    await tray.get_by_role("button", name="Take it away").first.click()
+    await expect(tray.get_by_role("img")).to_have_count(1)
+    await say(page, "/imagine a red apple steps:5000")
+    await expect(page.locator("#said")).to_contain_text("Steps must be")
+    await expect(tray.get_by_role("img")).to_have_count(1)
+    await page.locator("#attach-file").set_input_files(
+        {"name": "a.gif", "mimeType": "image/gif", "buffer": b"GIF89a"}
+    )
+    await expect(page.locator("#toasts")).to_contain_text("Only PNG, JPEG or WebP")
+    await expect(tray.get_by_role("img")).to_have_count(1)
+
+
+DROP = """([target, bytes]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+  const where = document.querySelector(target);
+  for (const kind of ["dragover", "drop"]) {
+    const event = new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: data });
+    where.dispatchEvent(event);
+  }
+}"""
+PASTE = """([bytes]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+  const event = new ClipboardEvent("paste", { bubbles: true, clipboardData: data });
+  document.querySelector("#line").dispatchEvent(event);
+}"""
+
+
+async def test_pictures_are_dropped_on_a_field_and_pasted_into_the_line(
+    visit: Any, site: Site, tmp_path: Path
+) -> None:
+    page = await visit()
+    data = list(a_picture(tmp_path).read_bytes())
+    await page.evaluate(DROP, ["[data-name=image] [data-put]", data])
+    field = page.locator("#panel [data-name=image]")
+    await expect(field.locator("img")).to_be_visible()
+    await page.locator("#make textarea").first.fill("a pear")
+    await page.get_by_role("button", name="Make it").click()
+    assert (await site.asked()).image is not None
+    await field.get_by_role("button", name="Take the picture away").click()
+    await expect(field.locator("img")).to_be_hidden()
+    await page.evaluate(PASTE, [data])
+    await expect(page.locator("#attached img")).to_have_count(1)
+    await page.evaluate(DROP, [".scroll", data])
+    await expect(page.locator("#attached img")).to_have_count(2)
+    assert page.url.startswith(site.url), "a dropped file never replaces the page"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from PIL import Image
+from sqlmodel import select
 
 from bot.adapters.web.app import make_app
 from bot.adapters.web.live import WebPresenter
@@ -19,8 +22,9 @@ from bot.core.delivery import Delivery
 from bot.core.services import Services
 from storage.database import Database
 from storage.endings import Exchange
+from storage.models import Generation, Job
 from storage.queue import Wire
-from storage.schema import Category, Flag, Outcome, Platform, Verdict
+from storage.schema import Category, Flag, ImageSpec, Outcome, Platform, Verdict, parse_spec
 from tests.conftest import HandClock
 from tests.core.test_commands import answer, finish, picture
 from tests.fakes import make_services
@@ -164,3 +168,70 @@ def _spec(session: Any, job_id: str) -> dict[str, Any]:
     from storage.models import Job
 
     return dict(session.get_one(Job, job_id).spec)
+
+
+def small(kind: str = "PNG") -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 48), "green").save(out, kind)
+    return out.getvalue()
+
+
+async def test_a_picture_sent_with_a_line_starts_a_job(
+    page: httpx.AsyncClient, services: Services
+) -> None:
+    files = {"file0": ("../../photo.jpg", small("JPEG"), "image/jpeg")}
+    answer = await page.post("/invoke", data={"line": "/imagine a red apple"}, files=files)
+    assert answer.status_code == 200, answer.text
+    spec = parse_spec(services.database.read(lambda s: s.exec(select(Job)).one()).spec)
+    assert isinstance(spec, ImageSpec)
+    assert spec.start is not None
+    assert (spec.start.width, spec.start.height) == (64, 48)
+    assert services.blobs.get(spec.start.blob).startswith(b"\x89PNG")
+    # Stored is not shown: nobody can ask for it by its key.
+    assert (await page.get(f"/blobs/{spec.start.blob}")).status_code == 404
+
+
+async def test_a_picture_in_the_panel_is_the_options_own(
+    page: httpx.AsyncClient, services: Services
+) -> None:
+    fields = {"command": "imagine", "v.prompt": "a pear", "v.strength": "0.5"}
+    files = {"v.image": ("a.png", small(), "image/png"), "v.mask": ("", b"", "image/png")}
+    answer = await page.post("/invoke", data=fields, files=files)
+    assert answer.status_code == 200, answer.text
+    spec = parse_spec(services.database.read(lambda s: s.exec(select(Job)).one()).spec)
+    assert isinstance(spec, ImageSpec)
+    assert spec.start is not None
+    assert spec.mask is None
+    assert spec.strength == 0.5
+
+
+@pytest.mark.parametrize(
+    ("line", "data", "code"),
+    [
+        ("/imagine a", b"GIF89a", "upload_format"),
+        ("/imagine a", b"\x89PNG\r\n\x1a\nxx", "upload_broken"),
+        ("/credits", None, "upload_unwanted"),
+        ("/imagine a", b"x" * (10 * 2**20 + 1), "upload_large"),
+    ],
+)
+async def test_a_file_that_will_not_do_leaves_nothing(
+    page: httpx.AsyncClient, services: Services, line: str, data: bytes | None, code: str
+) -> None:
+    files = {"file0": ("a.png", small() if data is None else data, "image/png")}
+    answer = await page.post("/invoke", data={"line": line}, files=files)
+    assert answer.json()["code"] == code
+    assert services.database.read(lambda s: s.exec(select(Job)).all()) == []
+    assert not [p for p in services.blobs.folder.rglob("*") if p.is_file()]
+
+
+async def test_the_star_keeps_and_lets_go(
+    page: httpx.AsyncClient, services: Services, sqlite_database: Database
+) -> None:
+    await page.post("/invoke", data={"line": "/imagine a red apple seed:7"})
+    finish(sqlite_database, (picture(services.blobs.put(small(), "png")),))
+    made = sqlite_database.read(lambda s: s.exec(select(Generation.id)).one())
+    for words, there in (("Kept", True), ("Not kept any more", False)):
+        answer = await page.post("/press", data={"verb": "favourite", "target": made})
+        assert words in answer.json()["toast"]
+        kept = (await page.get("/history?kept=1", headers={"Accept": "text/html"})).text
+        assert ("a red apple" in kept) is there

@@ -21,11 +21,12 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """Host names the page always answers to."""
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-"""Content-Security-Policy: our own files only, nothing inline, nothing from elsewhere."""
+"""Content-Security-Policy: our own files only, nothing inline, nothing from elsewhere. ``blob:``
+shows a chosen picture before it is sent."""
 
 OPEN_PATHS = frozenset({"/healthz"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl
 
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from bot.core.attachment import Attachment
+from bot.core.decode import MAX_BYTES
 from storage.errors import BadInput
+from storage.schema import Platform
 
 LARGEST = 1 << 20
-"""Longest body we read: a form of 10,000 emoji is 120 kB."""
+"""Longest body without files that we read: a form of 10,000 emoji is 120 kB."""
+MOST_FILES = 4
+"""Pictures in one form: start, mask, control and reference."""
 
 
 async def read_body(request: Request) -> dict[str, Any]:
-    """The fields of a form or a JSON object.
+    """The fields of a form or a JSON object; its files as attachments.
 
     Raises ``BadInput``: ``text_not_utf8`` for bytes that are not UTF-8 or half a surrogate pair
     (decoding them leniently would change what was asked), ``text_long`` for more than a megabyte,
     ``body_invalid`` for anything else that is not a form or an object.
     """
-    raw = await _bytes(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        fields = await _files(request)
+        if not _clean(fields):
+            raise BadInput("text_not_utf8")
+        return fields
+    raw = await _bytes(request)
     if kind == "application/json":
         fields = _json(raw)
     elif kind in ("application/x-www-form-urlencoded", ""):
@@ -46,6 +59,43 @@ def text_of(fields: dict[str, Any], name: str, limit: int = 64) -> str:
     """A short field as text, cut to ``limit``; empty when it is missing or not text."""
     value = fields.get(name, "")
     return value[:limit] if isinstance(value, str) else ""
+
+
+async def _capped(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body as it arrives, no more than it may be."""
+    length = 0
+    async for part in request.stream():
+        length += len(part)
+        if length > limit:
+            raise BadInput("upload_large", limit=MAX_BYTES >> 20)
+        yield part
+
+
+async def _files(request: Request) -> dict[str, Any]:
+    """A form with files: each a picture, or nothing where none was chosen."""
+    parser = MultiPartParser(
+        request.headers, _capped(request, LARGEST + MOST_FILES * MAX_BYTES),
+        max_files=MOST_FILES, max_fields=100, max_part_size=LARGEST,
+    )  # fmt: skip
+    try:
+        form = await parser.parse()
+    except (MultiPartException, UnicodeDecodeError, LookupError) as error:
+        raise BadInput("body_invalid") from error
+    fields: dict[str, Any] = {}
+    try:
+        for name, value in form.multi_items():
+            if not isinstance(value, UploadFile):
+                fields[name] = value
+            elif not name.startswith(("v.", "file")):
+                raise BadInput("body_invalid")
+            elif data := await value.read(MAX_BYTES + 1):
+                fields[name] = Attachment(
+                    platform=Platform.LOCAL, name=value.filename or "", size=len(data), data=data,
+                    content_type=value.content_type or "",
+                )  # fmt: skip
+    finally:
+        await form.close()
+    return fields
 
 
 async def _bytes(request: Request) -> bytes:

@@ -11,8 +11,13 @@ from bot.core.inputs import OptionInfo
 from bot.core.reply import Form, FormField
 from bot.core.texts import Texts
 
-Shape = Literal["area", "line", "chips", "select", "segments", "slider", "number", "flag"]
+Shape = Literal[
+    "area", "line", "chips", "select", "segments", "slider", "number", "flag", "picture"
+]
 
+_COMMON = frozenset(
+    {"prompt", "negative", "style", "size", "image", "strength", "count", "seed", "enhance"}
+)
 _MOST_CHIPS = 8
 _MOST_SEGMENTS = 6
 _MOST_SLIDER = 1000
@@ -35,6 +40,8 @@ class Control:
     max_length: int | None = None
     dice: bool = False
     """Offer a button that empties or rolls it: a whole number too wide for a slider (a seed)."""
+    rare: bool = False
+    """Kept behind *More*: an option few reach for."""
 
     @property
     def place(self) -> str:
@@ -73,11 +80,14 @@ def control_of(option: OptionInfo | FormField, texts: Texts, value: str | None =
         maximum=_plain(option.maximum),
         step=_plain(step) or ("0.5" if fraction else "1"),
         max_length=longest,
-        dice=shape == "number" and option.kind == "integer",
+        dice=shape == "number" and option.name == "seed",
+        rare=isinstance(option, OptionInfo) and option.name not in _COMMON,
     )
 
 
 def _shape(option: OptionInfo | FormField) -> Shape:
+    if option.kind == "image":
+        return "picture"
     if option.kind == "flag":
         return "flag"
     if option.choices:
@@ -86,6 +96,8 @@ def _shape(option: OptionInfo | FormField) -> Shape:
         low, high = option.minimum, option.maximum
         if low is None or high is None or high - low > _MOST_SLIDER:
             return "number"
+        if not (option.default if isinstance(option, OptionInfo) else option.value):
+            return "number"  # a slider always says something; this may be left open
         whole = option.kind == "integer"
         return "segments" if whole and high - low < _MOST_SEGMENTS else "slider"
     return "area" if option.kind == "long" or option.required else "line"

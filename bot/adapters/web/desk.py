@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from bot.adapters.web.body import text_of, values_of
 from bot.adapters.web.live import WebPresenter
 from bot.adapters.web.reader import OWNER, Reader
 from bot.adapters.web.render import Look, Renderer, words_for
-from bot.core.command import Core, Invocation, Press, error_reply
+from bot.core.attachment import Attachment
+from bot.core.command import CommandInfo, Core, Invocation, Press, error_reply
 from bot.core.parse import Line, parse_line
 from bot.core.reply import Reply
 from bot.core.texts import LOCALES, pick_locale
-from storage.errors import MemberError
+from storage.errors import BadInput, MemberError
 from storage.schema import Address, Platform, new_id
 
 CHANNEL = "web"
@@ -52,7 +53,9 @@ class Desk:
         given = dict(fields)
         line = given.get("line")
         if isinstance(line, str):
-            parsed = parse_line(line, self.core.catalog(locale))
+            catalog = self.core.catalog(locale)
+            parsed = parse_line(line, catalog)
+            parsed = Line(parsed.command, parsed.values | _attached(given, parsed, catalog))
         else:
             parsed = Line(text_of(given, "command"), values_of(given))
         reply = await self.core.dispatch(
@@ -91,6 +94,26 @@ class Desk:
         if reply.job_id is not None:
             self.presenter.show(reply)
         return reply
+
+
+def _attached(
+    given: Mapping[str, Any], line: Line, catalog: Sequence[CommandInfo]
+) -> dict[str, Any]:
+    """Pictures sent along with a line, for the command's picture options in order.
+
+    Raises ``BadInput('upload_unwanted')`` when the command takes none, or fewer: a picture that
+    was attached on purpose is not left out in silence.
+    """
+    files = [
+        v for n, v in sorted(given.items()) if n.startswith("file") and isinstance(v, Attachment)
+    ]
+    info = next((i for i in catalog if i.name == line.command), None)
+    if not files or info is None:
+        return {}
+    places = [o.name for o in info.options if o.kind == "image" and o.name not in line.values]
+    if len(files) > len(places):
+        raise BadInput("upload_unwanted", command=info.name)
+    return dict(zip(places, files, strict=False))
 
 
 def address(thread: str | None) -> Address:

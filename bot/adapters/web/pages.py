@@ -176,12 +176,18 @@ def make_pages(desk: Desk) -> APIRouter:
         )  # fmt: skip
 
     @routes.get("/history")
-    async def history(request: Request, before: str | None = None, part: int = 0) -> Response:
+    async def history(
+        request: Request, before: str | None = None, part: int = 0, kept: int = 0
+    ) -> Response:
         look = desk.look(request)
-        cards = list(reversed(await desk.reader.timeline(look.locale, TILES, before)))
+        if kept:
+            cards = await desk.reader.kept(look.locale, TILES)
+        else:
+            cards = list(reversed(await desk.reader.timeline(look.locale, TILES, before)))
         facts = {
             "cards": cards,
-            "oldest": cards[-1].job_id if len(cards) >= TILES else None,
+            "kept": bool(kept),
+            "oldest": cards[-1].job_id if len(cards) >= TILES and not kept else None,
         }
         if part:
             return HTMLResponse(renderer.page("tiles.html", look, **facts))

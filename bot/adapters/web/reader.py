@@ -44,6 +44,9 @@ class Reader(Protocol):
     async def timeline(self, locale: str, limit: int, before: str | None = None) -> list[Reply]:
         """The newest cards before a job, newest last."""
 
+    async def kept(self, locale: str, limit: int) -> list[Reply]:
+        """The cards of what the member keeps, the newest kept first."""
+
     async def balance(self) -> Credits:
         """The member's credits."""
 
@@ -77,6 +80,11 @@ class CoreReader:
         return await cards.timeline(
             self.core.services, actor, locale=locale, limit=limit, before=before
         )
+
+    async def kept(self, locale: str, limit: int) -> list[Reply]:
+        """See :meth:`Reader.kept`."""
+        actor = await self.core.services.actor(self.who)
+        return await cards.kept(self.core.services, actor, locale=locale, limit=limit)
 
     async def balance(self) -> Credits:
         """See :meth:`Reader.balance`."""

@@ -32,7 +32,7 @@ _ICONS = {
     Verb.REPORT: "flag",
     Verb.SHOW: "eye",
     Verb.VARY_SUBTLE: "vary",
-    Verb.VARY_STRONG: "vary",
+    Verb.VARY_STRONG: "vary-strong",
     Verb.UPSCALE: "larger",
     Verb.FINISH: "larger",
     Verb.FAVOURITE: "star",
@@ -81,7 +81,7 @@ class Renderer:
         self._jinja.filters["plain"] = _plain
         self._jinja.globals.update(
             scripts=_scripts(),
-            icon_of=lambda button: _ICONS[button.verb],
+            icon_of=lambda button: _ICONS.get(button.verb, "check"),
             Status=JobStatus,
             Kind=JobKind,
             Tone=Tone,

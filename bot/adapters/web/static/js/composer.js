@@ -4,6 +4,7 @@
 import { receive, unreachable } from "./cards.js";
 import { offer } from "./complete.js";
 import { build, byId, make, note, say, toast } from "./dom.js";
+import { giveBack, takeAttached } from "./pictures.js";
 import { freshKey, post } from "./net.js";
 import { divide } from "./timeline.js";
 
@@ -150,32 +151,39 @@ async function send(event) {
   event.preventDefault();
   const [text, sent] = [line.value, key];
   if (!text.trim()) return;
+  const files = takeAttached();
   remember(text);
   set("");
   sessionStorage.setItem(DRAFT, text);
   said.replaceChildren();
   byId("toasts").replaceChildren();
   try {
-    const answer = await post("/invoke", { line: text, key: sent });
+    const fields = new FormData();
+    fields.set("line", text);
+    fields.set("key", sent);
+    files.forEach((file, index) => fields.set(`file${index}`, file));
+    const answer = await post("/invoke", fields);
     if (answer.ok) {
       sessionStorage.setItem(DRAFT, line.value);
       receive(answer);
     } else {
       if (answer.toast) said.replaceChildren(build(answer.toast));
-      restore(text, sent);
+      restore(text, sent, files);
     }
   } catch (error) {
     said.replaceChildren(unreachable(error));
-    restore(text, sent);
+    restore(text, sent, files);
   }
 }
 
 /**
  * @param {string} text
  * @param {string} sent
+ * @param {File[]} files
  */
-function restore(text, sent) {
+function restore(text, sent, files) {
   if (line.value) return; // something newer is being typed; the arrow up key has the older one
+  giveBack(files);
   set(text);
   key = sent;
   line.focus();

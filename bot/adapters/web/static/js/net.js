@@ -43,14 +43,19 @@ async function ask(url, options = {}) {
 }
 
 /**
+ * Send fields; files go along when there are any.
  * @param {string} url
  * @param {Record<string, string> | FormData} fields
  * @returns {Promise<Answer>}
  */
 export function post(url, fields) {
   const pairs = fields instanceof FormData ? [...fields.entries()] : Object.entries(fields);
-  const body = new URLSearchParams();
-  for (const [name, value] of pairs) body.append(name, String(value));
+  const given = pairs.filter(([, value]) => !(value instanceof File) || value.size > 0);
+  const files = given.some(([, value]) => value instanceof File);
+  const body = files ? new FormData() : new URLSearchParams();
+  for (const [name, value] of given) {
+    body.append(name, /** @type {any} */ (value instanceof File ? value : String(value)));
+  }
   return ask(url, { method: "POST", headers: JSON_ONLY, body });
 }
 

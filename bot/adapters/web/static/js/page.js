@@ -6,6 +6,7 @@ import * as dialogs from "./dialogs.js";
 import { byId, toast } from "./dom.js";
 import { get, html, post } from "./net.js";
 import { startComposer } from "./composer.js";
+import { startPictures } from "./pictures.js";
 import { startLive } from "./live.js";
 import { startControls, startPanel } from "./panel.js";
 import { startTimeline } from "./timeline.js";
@@ -24,6 +25,7 @@ theme?.addEventListener("click", (/** @type {Event} */ event) => {
 });
 
 startControls();
+startPictures();
 
 if (byId("timeline")) {
   startTimeline();
