@@ -34,7 +34,7 @@ const picturesIn = (data) => [...(data?.files ?? [])].filter((file) => file.type
  */
 function show(drop) {
   const input = /** @type {HTMLInputElement} */ (drop.querySelector("input"));
-  const shown = /** @type {HTMLElement} */ (drop.querySelector(".drop-shown"));
+  const shown = /** @type {HTMLElement} */ (drop.querySelector(".put-shown"));
   const image = /** @type {HTMLImageElement} */ (shown.querySelector("img"));
   const file = input.files?.[0];
   if (image.src) URL.revokeObjectURL(image.src);
