@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -61,7 +61,7 @@ def text_of(fields: dict[str, Any], name: str, limit: int = 64) -> str:
     return value[:limit] if isinstance(value, str) else ""
 
 
-async def _capped(request: Request, limit: int) -> AsyncIterator[bytes]:
+async def _capped(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     """The body as it arrives, no more than it may be."""
     length = 0
     async for part in request.stream():
