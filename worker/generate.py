@@ -175,8 +175,8 @@ class Floor:
         self.tools.metrics.running(len(self._tasks))
         task.add_done_callback(self._forget)
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _forget(self, done: asyncio.Task[None]) -> None:
+        self._tasks.discard(done)
         self.tools.metrics.running(len(self._tasks))
 
     async def _serve(self, claim: Claim) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlmodel import Session
+from storage.database import Session
 
 from bot.core.command import Context
 from bot.core.reply import Reply, Tone, Visibility

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlmodel import Session
+from storage.database import Session
 
 from storage import bucket, switches
 from storage.access import Asking, Ruling, decide
