@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from storage.database import Session
-
 from bot.core.command import Context
 from bot.core.reply import Reply, Tone, Visibility
 from storage import credits, intents, privacy
+from storage.database import Session
 from storage.errors import LimitReached
 from storage.models import Intent, Member
 from storage.schema import Millis

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from storage.database import Session
-
 from storage import bucket, switches
 from storage.access import Asking, Ruling, decide
+from storage.database import Session
 from storage.errors import LimitReached, NotAllowed
 from storage.rules import Rules, rules_of
 from storage.schema import AnySpec, JobKind, Millis, Role, role_at_least
