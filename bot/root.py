@@ -45,6 +45,7 @@ async def build_services(settings: BotSettings, redis_url: str) -> Services:
         uploads=Uploads(blobs),
         recorder=Recorder(database, now_ms, vault),
         authority=lambda: authority(settings.home),
+        recipe_cache=settings.recipe_cache,
     )
     if settings.monthly_credits is None:
         return services

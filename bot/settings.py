@@ -32,6 +32,8 @@ class BotSettings(StorageSettings):
     slack_host: str = "127.0.0.1"
     """Where events over HTTP are listened to; a proxy with a public address forwards them."""
     slack_port: int = Field(default=3000, ge=0, le=65535)
+    recipe_cache: bool = True
+    """Whether the same wish asked again is answered from what was made before, free."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

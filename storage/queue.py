@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -38,6 +38,8 @@ _EVENTS = "atelier:events"
 _NUDGES = "atelier:nudges"
 _LIVE = "atelier:live:"
 _PREVIEW = "atelier:preview:"
+_TRACE = "atelier:trace:"
+_TRACE_TTL_S = 600
 _SEEN = "atelier:seen:"
 _LIVE_TTL_S = 900
 _DOWN = (RedisError, OSError, asyncio.TimeoutError)
@@ -159,6 +161,32 @@ class Wire:
         except ValueError:
             log.warning("junk in a live key ignored")
             return None
+
+    async def note(self, job_id: str, moments: Sequence[Mapping[str, Any]]) -> None:
+        """Keep moments of a job's life for a while, for whoever wants to draw it."""
+        if not moments:
+            return
+        lines = [json.dumps(dict(moment)) for moment in moments]
+        try:
+            async with asyncio.timeout(_PATIENCE_S), self.pool.pipeline(transaction=False) as pipe:
+                pipe.rpush(_TRACE + job_id, *lines)
+                pipe.expire(_TRACE + job_id, _TRACE_TTL_S)
+                await pipe.execute()
+        except _DOWN:
+            log.debug("trace lost: Redis is down")
+
+    async def trace(self, job_id: str) -> list[dict[str, Any]]:
+        """The moments kept of a job, in order of time; none when they are gone."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                lines: list[bytes] = await self.pool.lrange(_TRACE + job_id, 0, -1)  # type: ignore[misc]
+            found = [load_json(line) for line in lines]
+            return sorted(found, key=lambda moment: float(moment["at"]))
+        except _DOWN:
+            return []
+        except (ValueError, KeyError, TypeError):
+            log.warning("junk in a trace ignored")
+            return []
 
     async def allow_preview(self, key: str, workspace_id: str) -> None:
         """Note that a preview was judged and may be shown in one workspace for a while."""

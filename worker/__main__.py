@@ -37,6 +37,9 @@ from worker.engine.engine import Engine
 from worker.engine.remote import Remote
 from worker.generate import Floor, Tools
 from worker.health import beat, beat_file, is_alive, rest
+from worker.metrics import Metrics
+from worker.metrics import serve as serve_metrics
+from worker.quality import Likeness
 from worker.settings import WorkerSettings
 from worker.tasks import ticket_taker
 
@@ -69,6 +72,13 @@ def build_engine(settings: WorkerSettings, registry: Registry) -> Engine:
     )  # fmt: skip
 
 
+def build_likeness(settings: WorkerSettings) -> Likeness | None:
+    """The check that a picture is like its prompt, where a CLIP model was configured."""
+    if settings.clip_model is None:
+        return None
+    return Likeness(settings.clip_model, settings.clip_floor)
+
+
 async def serve(
     settings: WorkerSettings,
     make_engine: Callable[[WorkerSettings, Registry], Engine] = build_engine,
@@ -83,7 +93,12 @@ async def serve(
     await asyncio.to_thread(migrate, database)
     wire = await Wire.connect(settings.redis_url)
     registry = settings.registry
+    metrics = Metrics()
+    if settings.metrics_port:
+        serve_metrics(metrics, settings.metrics_host, settings.metrics_port)
     engine = make_engine(settings, registry)
+    if isinstance(engine, Engine):
+        engine.listen(metrics)
     gate = make_gate()
     identity = await asyncio.to_thread(ensure_identity, settings.home)
     await asyncio.gather(gate.load(), engine.start())
@@ -98,7 +113,8 @@ async def serve(
         database=database, wire=wire, blobs=Blobs(settings.blobs_dir), registry=registry,
         engine=engine, gate=gate, worker=settings.worker_name, identity=identity,
         recorder=Recorder(database, now_ms, vault),
-        lease_ms=settings.lease_ms, renew_s=settings.lease_ms * 0.3 / 1000,
+        lease_ms=settings.lease_ms, renew_s=settings.lease_ms * 0.3 / 1000, metrics=metrics,
+        likeness=build_likeness(settings),
     )  # fmt: skip
     floor = Floor(tools)
     tasks = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -247,12 +248,15 @@ class Floor:
             if ending is not None:
                 _discard(tools.blobs, ending)
             return
+        began = time.perf_counter()
         ended = await _persist(
             tools,
             lambda: tools.database.run(
                 end_job, claim.job_id, claim.fence, ending, now=tools.clock()
             ),
         )
+        run.note("settle", time.perf_counter() - began)
+        await tools.wire.note(claim.job_id, told(claim, run))
         tools.metrics.ended(claim, ending, run, now=tools.clock())
         if not ended:
             log.info("job %s belongs to someone else now; its work was thrown away", claim.job_id)
@@ -316,6 +320,17 @@ class Floor:
         await self.tools.wire.publish(
             Event(type=EventType.STATE, job_id=claim.job_id, status=status)
         )
+
+
+def told(claim: Claim, run: Run) -> list[dict[str, Any]]:
+    """The worker's share of a job's trace, as it goes over the wire."""
+    first = {"name": "claimed", "at": claim.claimed_at / 1000, "seconds": 0.0, "who": "worker"}
+    rest = [
+        {"name": m.name, "at": m.at, "seconds": m.seconds, "batch": m.batch, "index": m.index,
+         "who": "worker"}
+        for m in run.moments
+    ]  # fmt: skip
+    return [first, *rest]
 
 
 class Keeper:

@@ -35,10 +35,9 @@ def finished(
     encode: Encode | None = None,
 ) -> tuple[bytes, str]:
     """The bytes to store and their suffix, in the spec's format unless ``encode`` is given.
-    Without an identity (tests) it only encodes.
 
-       Blocking: some 30 ms at 512 pixels. Raises when signing fails, and then nothing is stored: a
-       picture without its marks must not leave.
+    Without an identity (tests) it only encodes. Blocking: some 30 ms at 512 pixels. Raises when
+    signing fails, and then nothing is stored: a picture without its marks must not leave.
     """
     encode = encode or ENCODERS[spec.format]
     if identity is None:

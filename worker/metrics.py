@@ -123,7 +123,7 @@ class Metrics(Meter):
         """A picture was not worth delivering and is made again with the next seed."""
         self._remade.labels(why).inc()
 
-    def embedded(self, *, hit: bool) -> None:
+    def embedded(self, hit: bool) -> None:
         """The prompt-embedding cache was asked."""
         self.cache(hit=hit, name="embedding")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -229,17 +230,24 @@ class PictureRun:
         if self._claim.again_of is not None:
             told = await compared(self._tools, self._claim, output)
             output = replace(output, recipe={**output.recipe, "again": told})
+        began = time.perf_counter()
         verdict = self._verdict | await self._judge(output.image, Surface.OUTPUT, output.sha256)
+        self._note("gate", began, output.index)
+        self._tools.metrics.judged(str(Surface.OUTPUT), time.perf_counter() - began)
         self._verdicts.append(verdict)
         status = status_of(verdict)
         blob = None
         if status is not GenerationStatus.REMOVED:
+            began = time.perf_counter()
             data, suffix = await in_encoder(
                 finished, output.image, self._spec, identity=self._tools.identity,
                 profile=self._profile, blobs=self._tools.blobs,
                 now=self._tools.clock(),
             )  # fmt: skip
+            self._note("encode", began, output.index)
+            began = time.perf_counter()
             blob = await asyncio.to_thread(self._tools.blobs.put, data, suffix)
+            self._note("store", began, output.index)
             await remember(self._tools, output.image, data, self._claim.workspace_id)
         self._made.append(
             Made(
@@ -250,6 +258,10 @@ class PictureRun:
                 recipe_key=self._key(output),
             )
         )  # fmt: skip
+
+    def _note(self, name: str, began: float, index: int) -> None:
+        """A moment of the job's trace that has just ended."""
+        self._run.note(name, time.perf_counter() - began, index=index)
 
     def _key(self, output: Picture) -> str | None:
         """What the recipe cache will find it by: its own seed counts, were it made again."""

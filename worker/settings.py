@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 from pydantic import Field, SecretStr
 
@@ -28,6 +29,13 @@ class WorkerSettings(StorageSettings):
     """Longest silence of a server before the next one is asked."""
     grace_s: float = Field(default=4.0, ge=0)
     """How long a graceful stop waits for running jobs before it gives them back."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Where Prometheus reads this worker's counters; 0: nowhere."""
+    metrics_host: str = "127.0.0.1"
+    clip_model: Path | None = None
+    """Folder of a CLIP model: pictures unlike their prompt are made once more."""
+    clip_floor: float = Field(default=0.18, ge=-1, le=1)
+    """Likeness below which they are."""
     parent_pid: int = 0
     """When set, the worker stops once this process is no longer its parent."""
     lease_ms: int = Field(default=LEASE_MS, ge=500)

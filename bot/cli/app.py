@@ -121,9 +121,16 @@ def imagine(
     enhance: Annotated[
         bool, typer.Option("--enhance", help="Let the chat model write the prompt out first.")
     ] = False,
+    format: Annotated[
+        str | None, typer.Option(help="webp, lossless or png, else what --out ends in, else png.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="File or folder for the picture, else atelier-SEED.png here."),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="Draw the job's life as a timeline into this .svg or .png file."),
     ] = None,
     json: Json = False,
     timeout: Timeout = None,
@@ -137,7 +144,7 @@ def imagine(
         "guidance": guidance, "seed": seed, "count": count, "model": model, "strength": strength,
         "outpaint": outpaint, "upscale": upscale, "control": control, "lora": lora,
         "scheduler": scheduler, "draft": "true" if draft else None,
-        "enhance": "true" if enhance else None,
+        "enhance": "true" if enhance else None, "format": format,
     }  # fmt: skip
     pictures = {
         "image": image, "mask": mask, "control_image": control_image, "reference": reference,
@@ -145,7 +152,14 @@ def imagine(
     raise typer.Exit(
         guarded(
             lambda: make.run(
-                "imagine", prompt, values, json=json, timeout=timeout, out=out, pictures=pictures
+                "imagine",
+                prompt,
+                values,
+                json=json,
+                timeout=timeout,
+                out=out,
+                pictures=pictures,
+                trace=trace,
             ),
             json=json,
         )
@@ -176,6 +190,47 @@ def upscale(
             json=json,
         )
     )  # fmt: skip
+
+
+@app.command()
+def again(
+    id: Annotated[str, typer.Argument(help="A picture's id, or its job's, see 'atelier jobs'.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File or folder for the picture, else atelier-SEED.webp here."),
+    ] = None,
+    json: Json = False,
+    timeout: Timeout = None,
+) -> None:
+    """Make a picture anew from its recipe, and say whether it came out identical."""
+    from bot.cli import make
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(
+        guarded(lambda: make.run("again", id, {}, json=json, timeout=timeout, out=out), json=json)
+    )
+
+
+@app.command()
+def bench(
+    json: Json = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the table as the README has it.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer rounds: an answer within a minute.")
+    ] = False,
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="The checks that need a GPU, within ten minutes.")
+    ] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Letters of the measures to take, for instance abl.")
+    ] = None,
+) -> None:
+    """Measure this machine against the targets; fails when one is missed."""
+    from bot.cli.bench import run_bench
+
+    raise typer.Exit(run_bench(json=json, markdown=markdown, quick=quick, gpu=gpu, only=only))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from bot.cli.files import BadOut, check_out, format_of, read_picture, save_pictu
 from bot.cli.follow import MESSAGES, Ended, Follower, Seen
 from bot.cli.screen import Screen, make_screen
 from bot.cli.studio import GaveUp, Patience, Studio, logging_to, open_studio
+from bot.cli.timeline import Moment, check_trace, heard, save_trace
 from bot.cli.trouble import EXIT_FAILED, explain
 from bot.core.command import Invocation, Who
 from bot.core.reply import Reply
@@ -45,14 +46,18 @@ def run(
     timeout: float | None,
     out: Path | None,
     pictures: Mapping[str, Path | None] | None = None,
+    trace: Path | None = None,
 ) -> int:
-    """Run one command to its end; the exit code. ``pictures`` are files by option name."""
+    """Run one command to its end; the exit code.
+
+    ``pictures`` are files by option name, ``trace`` is where to draw the job's life.
+    """
     screen = make_screen()
     seen = Seen()
     try:
         ended, files = _run(
             command, prompt, values, screen, seen, timeout=timeout, out=out, json=json,
-            pictures=pictures or {},
+            pictures=pictures or {}, trace=trace,
         )  # fmt: skip
     except BadOut as error:
         ended, files = _refused("out_invalid", f"{error.problem}; {error.cure}.", 2), []
@@ -79,6 +84,7 @@ def _run(
     out: Path | None,
     json: bool,
     pictures: Mapping[str, Path | None],
+    trace: Path | None,
 ) -> tuple[Ended, list[str]]:
     """The command in this state folder, and the last resort for all that may befall it."""
     settings = load_settings()
@@ -88,14 +94,23 @@ def _run(
             typed: dict[str, Any] = dict(values)
             if command != "ask":
                 check_out(out)
+            if trace is not None:
+                check_trace(trace)
             if command == "imagine":
                 typed["format"] = format_of(out, values.get("format"))
             typed |= {name: read_picture(path) for name, path in pictures.items() if path}
             if prompt is not None:
-                typed["prompt"] = sys.stdin.buffer.read() if prompt == "-" else prompt
+                word = "id" if command == "again" else "prompt"
+                typed[word] = sys.stdin.buffer.read() if prompt == "-" else prompt
+            moments: list[Moment] | None = None if trace is None else []
             ended = asyncio.run(
-                _make(command, typed, settings, screen, seen, timeout=timeout, json=json)
-            )
+                _make(
+                    command, typed, settings, screen, seen, timeout=timeout, json=json,
+                    moments=moments,
+                )
+            )  # fmt: skip
+            if trace is not None and moments and ended.reply.job_id:
+                save_trace(trace, moments, ended.reply)
             saved = save_pictures(settings, ended, out)
             return replace(ended, trouble=saved.trouble), saved.files
         except (BadOut, MemberError, BrokenPipeError):
@@ -117,6 +132,7 @@ async def _make(
     *,
     timeout: float | None,
     json: bool,
+    moments: list[Moment] | None = None,
 ) -> Ended:
     stop = asyncio.Event()
     until = None if timeout is None else asyncio.get_running_loop().time() + timeout
@@ -131,7 +147,10 @@ async def _make(
                     answer_to=None if json else sys.stdout,
                 )  # fmt: skip
                 async with follower.listening():
-                    return await _ask(command, values, studio, follower)
+                    ended = await _ask(command, values, studio, follower)
+                    if moments is not None and ended.reply.job_id:
+                        moments += await heard(studio.core.services.wire, ended.reply.job_id)
+                    return ended
         except GaveUp as error:
             return _refused(str(error), MESSAGES[str(error)], EXIT_FAILED)
     raise AssertionError("unreachable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic import Field as PydanticField
 
+from bot.core import trace
 from bot.core.inputs import OptionInfo, explain, options_of
 from bot.core.limits import check_rules
 from bot.core.reply import Reply, Tone, Verb, Visibility
@@ -235,7 +237,8 @@ class Core:
                 await guard(context)
             return await command.handler(context, values)
 
-        return await self._guarded(run, texts, taken)
+        known = invocation.command if invocation.command in self.commands else "unknown"
+        return await self._timed(known, self._guarded(run, texts, taken))
 
     async def press(self, press: Press) -> Reply:
         """Run one button press. Never raises: an error is a private reply."""
@@ -248,7 +251,16 @@ class Core:
             context = await self._context(press, texts, taken)
             return await self.presses[Verb(press.verb)](context, press.target[:64])
 
-        return await self._guarded(run, texts, taken)
+        known = press.verb if press.verb in self.presses else "unknown"
+        return await self._timed(known, self._guarded(run, texts, taken))
+
+    async def _timed(self, name: str, answer: Awaitable[Reply]) -> Reply:
+        trace.begin()
+        began = time.perf_counter()
+        reply = await answer
+        seconds = time.perf_counter() - began
+        self.services.metrics.answered(name, seconds, None if reply.job_id else reply.code)
+        return reply
 
     async def _context(
         self, event: Invocation | Press, texts: Texts, taken: list[Source]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bot.core import trace
 from bot.core.files import preflight
 from bot.core.limits import check_job, max_wait_ms
 from bot.core.reply import Visibility
@@ -86,7 +87,9 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
             continue
         beside = tuple(other for where, other in texts.items() if where != surface and other)
         content = Content(surface=surface, text=text, context=beside + earlier, lists=lists)
-        verdicts.append(await recorder.judge(context.services.prompt_gate, content, policy, about))
+        with trace.moment("judged"):
+            found_here = await recorder.judge(context.services.prompt_gate, content, policy, about)
+        verdicts.append(found_here)
     verdict = harshest(verdicts)
     if wants_help(verdict):
         raise Refused("self_harm_help", verdict=verdict.public(), lines=help_lines(context, lists))
@@ -151,33 +154,37 @@ async def submit_job(
     seen = await services.database.look(
         foresight, spec, card, workspace_id=context.actor.workspace.id, keys=keys
     )
-    job, fresh = await services.database.run(
-        jobs.submit,
-        context.actor,
-        spec,
-        key=context.key,
-        address=context.address,
-        locale=context.texts.locale,
-        price=0 if seen.cached else prices.quote(spec, card),
-        estimate_ms=seen.estimate_ms,
-        deadline_ms=prices.deadline_ms(spec, card),
-        now=services.clock(),
-        max_wait_ms=max_wait_ms(context),
-        parent_id=parent_id,
-        verdict=verdict,
-        also=_post_of(context),
-        cached=seen.cached,
-        again_of=again_of,
-    )
+    with trace.moment("reserved"):
+        job, fresh = await services.database.run(
+            jobs.submit,
+            context.actor,
+            spec,
+            key=context.key,
+            address=context.address,
+            locale=context.texts.locale,
+            price=0 if seen.cached else prices.quote(spec, card),
+            estimate_ms=seen.estimate_ms,
+            deadline_ms=prices.deadline_ms(spec, card),
+            now=services.clock(),
+            max_wait_ms=max_wait_ms(context),
+            parent_id=parent_id,
+            verdict=verdict,
+            also=_post_of(context),
+            cached=seen.cached,
+            again_of=again_of,
+        )
     if not fresh:
         # The same invocation again: its pictures are stored already.
         for source in context.taken:
             await asyncio.to_thread(services.blobs.delete, source.blob)
     context.taken.clear()
     if fresh:
+        services.metrics.submitted(str(spec.kind), cached=seen.cached)
         try:
-            await flush_outbox(services.database, services.wire, now=services.clock())
+            with trace.moment("ticket"):
+                await flush_outbox(services.database, services.wire, now=services.clock())
             await services.wire.publish(Event(type=EventType.STATE, job_id=job.id))
+            await services.wire.note(job.id, trace.taken())
         except RetryLater:
             # The job is in; whoever looks next sends its ticket.
             log.warning("job %s is queued, its ticket waits", job.id)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bot.core.metrics import Metrics
 from bot.core.texts import Texts, texts_for
 from bot.core.uploads import Uploads
 from moderation.pipeline import Pipeline
@@ -45,6 +46,7 @@ class Services:
     texts: Callable[[str], Texts] = texts_for
     monthly_credits: int | None = None
     """Overrides the tier's monthly grant for the local workspace."""
+    metrics: Metrics = field(default_factory=Metrics)
     recipe_cache: bool = True
     """Whether the same wish asked again is answered from what was made before."""
     max_wait_ms: int = 600_000

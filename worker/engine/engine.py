@@ -98,6 +98,10 @@ class Engine:
 
     # ---- the event loop's side -----------------------------------------------------------------
 
+    def listen(self, meter: Meter) -> None:
+        """Who hears what happens from the next start on."""
+        self._meter = meter
+
     async def start(self) -> None:
         """Starts the engine thread; loads nothing yet. Starting a running engine does nothing."""
         if not self.alive:
@@ -236,7 +240,8 @@ class Engine:
     def _load_card(self, card: ModelCard) -> Runner:
         from worker.engine.loading import load  # torch and friends: seconds to import
 
-        return load(card, self.registry, self.models_dir, self.device)
+        told = self._meter.embedded
+        return load(card, self.registry, self.models_dir, self.device, told)
 
     def _take_inbox(self, stepper: Stepper) -> bool:
         """Waits for something to do and passes on what came in; false when it is time to stop."""

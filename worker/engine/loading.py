@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from storage.registry import ModelCard, Registry
 from storage.schema import JobKind
+from worker.engine.embeddings import Embeddings
 from worker.engine.errors import ModelUnavailable
 from worker.engine.runners.base import Runner
 from worker.engine.runners.chat import ChatRunner
@@ -25,13 +27,20 @@ from worker.engine.sharing import encoder_for, keep, language_model
 log = logging.getLogger(__name__)
 
 
-def load(card: ModelCard, registry: Registry, models_dir: Path, device: str) -> Runner:
+def load(
+    card: ModelCard,
+    registry: Registry,
+    models_dir: Path,
+    device: str,
+    told: Callable[[bool], None] | None = None,
+) -> Runner:
     """Loads a model onto ``device`` ("cpu" or "cuda"); blocks for seconds to minutes.
 
     A starter's files are put in place under ``models_dir`` first. A hub model is read from
     ``models_dir/<name>`` if someone put it there, else from the hub's cache at the pinned
     revision, else downloaded (unless ``HF_HUB_OFFLINE`` forbids). Raises
-    :class:`~worker.engine.errors.ModelUnavailable` with a cure.
+    :class:`~worker.engine.errors.ModelUnavailable` with a cure. ``told`` hears whether a prompt's
+    encoding was kept.
     """
     for library in (diffusers_logging, transformers_logging):
         quiet: Any = library
@@ -49,7 +58,7 @@ def load(card: ModelCard, registry: Registry, models_dir: Path, device: str) -> 
     try:
         source, options = _source(registry.cards.get(card.shares, card), models_dir)
         if card.kind is JobKind.IMAGE:
-            return _image(card, registry, source, options, device, models_dir)
+            return _image(card, registry, source, options, device, models_dir, told)
         return _chat(card, source, options, device)
     except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
         # What the two libraries raise for missing, broken or foreign files; anything else is ours.
@@ -96,6 +105,7 @@ def _image(
     options: dict[str, Any],
     device: str,
     models_dir: Path,
+    told: Callable[[bool], None] | None,
 ) -> Runner:
     # Imported only now that the libraries are told to be quiet.
     import diffusers
@@ -134,7 +144,8 @@ def _image(
     with torch.inference_mode():
         loaded = family(pipe, device)
         modes = Modes(loaded, registry, card.name, models_dir / "adapters")
-        return ImageRunner(card, registry, loaded, hooks=modes.hooks)
+        kept = Embeddings(told=told)
+        return ImageRunner(card, registry, loaded, hooks=modes.hooks, embeddings=kept)
 
 
 def _chat(card: ModelCard, source: str, options: dict[str, Any], device: str) -> Runner:

@@ -22,3 +22,6 @@ class Meter:
 
     def remade(self, why: str) -> None:
         """A picture was not worth delivering and is made again with the next seed."""
+
+    def embedded(self, hit: bool) -> None:
+        """A prompt's encoding was looked for among the kept ones."""

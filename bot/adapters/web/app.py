@@ -65,6 +65,12 @@ def make_app(
     async def healthz() -> Response:
         return PlainTextResponse("ok\n")
 
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        """For Prometheus, with the token as bearer: not in ``OPEN_PATHS``."""
+        text = core.services.metrics.text()
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
     @app.exception_handler(NotFound)
     async def missing(request: Request, error: Exception) -> Response:
         return PlainTextResponse("not found\n", 404)

@@ -254,6 +254,10 @@ class ChatRunner:
         """Frees the keys and values of an answer that ended."""
         work.cache = None
 
+    def move(self, device: str) -> None:
+        """To RAM (``"cpu"``) while parked, and back to its own device."""
+        self.model.to(device)
+
     def warm(self) -> None:
         """One prompt read and one token made."""
         turn = Turn(role="user", text="Hello")

@@ -10,7 +10,6 @@ is a :class:`~worker.engine.runners.work.Hook`.
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from storage.registry import ModelCard, Registry, Style
 from storage.schema import Grade, ImageSpec, JobKind
+from worker.engine.embeddings import Embeddings
 from worker.engine.exact import shared_rows
 from worker.engine.outputs import Picture, Progress
 from worker.engine.receipt import receipt
@@ -30,9 +30,6 @@ from worker.engine.runners.work import Condition, Hook, ImageWork, Row
 
 PREVIEWS = 5
 """About how many previews a picture gets over its steps."""
-
-_EMBEDDINGS = 64
-"""Prompts whose encoding is kept; a job of four pictures encodes its prompt once."""
 
 _serial = itertools.count()
 
@@ -49,27 +46,6 @@ class EmbeddingCache(Protocol):
 
     def put(self, text: str, condition: Condition) -> None:
         """Keeps a condition; its tensors must not be changed afterwards."""
-
-
-class SmallCache:
-    """The last few dozen texts, by least recent use."""
-
-    def __init__(self, size: int = _EMBEDDINGS) -> None:
-        self._kept: OrderedDict[str, Condition] = OrderedDict()
-        self._size = size
-
-    def get(self, text: str) -> Condition | None:
-        """What was put for ``text``, if it is still kept."""
-        found = self._kept.pop(text, None)
-        if found is not None:
-            self._kept[text] = found
-        return found
-
-    def put(self, text: str, condition: Condition) -> None:
-        """Keeps a condition, and drops the one unused for longest when there are too many."""
-        self._kept[text] = condition
-        if len(self._kept) > self._size:
-            self._kept.popitem(last=False)
 
 
 def styled(registry: Registry, spec: ImageSpec) -> tuple[str, str]:
@@ -125,7 +101,7 @@ class ImageRunner:
             family.make_exact()
         self.size = weigh(*family.modules())
         self._hooks = hooks
-        self._embeddings = embeddings or SmallCache()
+        self._embeddings = embeddings or Embeddings()
         self._preview = pixels.previewer(
             family.pipe.vae, family.decode_cells, family.preview_channels
         )
