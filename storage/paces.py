@@ -2,7 +2,7 @@
 
 Every job that ends well teaches its kind of work (model, size, rows of a pass) one point: units
 (steps of a picture, tokens of an answer) and the engine milliseconds they took. A line through
-the recent points (least squares with exponential forgetting) gives the fixed cost of a picture
+the recent samples (least squares with exponential forgetting) gives the fixed cost of a picture
 (words, decoding) and the cost of a step. It is stored, so a restart and every worker know it.
 """
 
@@ -18,14 +18,14 @@ from storage.registry import ModelCard
 from storage.schema import AnySpec, ImageSpec, Millis, batch_key
 
 FORGET = 0.9
-"""Weight of all older points at each new one: about the last ten jobs count."""
+"""Weight of all older samples at each new one: about the last ten jobs count."""
 _SPREAD = 0.1
 """Units must spread by this share of their mean before a slope is believed."""
 
 
 @dataclass(frozen=True)
-class Points:
-    """Forgetting sums over points ``(x, y)``: units and engine milliseconds."""
+class Samples:
+    """Forgetting sums over samples ``(x, y)``: units and engine milliseconds."""
 
     n: float = 0.0
     x: float = 0.0
@@ -33,9 +33,9 @@ class Points:
     xx: float = 0.0
     xy: float = 0.0
 
-    def with_point(self, x: float, y: float) -> Points:
-        """The sums with one more point, older ones fading."""
-        return Points(
+    def with_sample(self, x: float, y: float) -> Samples:
+        """The sums with one more sample, older ones fading."""
+        return Samples(
             FORGET * self.n + 1, FORGET * self.x + x, FORGET * self.y + y,
             FORGET * self.xx + x * x, FORGET * self.xy + x * y,
         )  # fmt: skip
@@ -48,7 +48,7 @@ class Points:
     def foresee(self, x: float) -> float:
         """Milliseconds for ``x`` units: on the fitted line, or in proportion while all are alike.
 
-        Never less than half or more than twice the proportion: a line through few noisy points
+        Never less than half or more than twice the proportion: a line through few noisy samples
         may point anywhere.
         """
         proportion = self.y / self.x * x if self.x else 0.0
@@ -77,8 +77,8 @@ def learn(session: Session, spec: AnySpec, units: float, ms: float, *, now: Mill
     row = session.get(Pace, key, with_for_update=True)
     if row is None:
         row = Pace(key=key, updated_at=now)
-    points = Points(row.n, row.x, row.y, row.xx, row.xy).with_point(units, ms)
-    row.n, row.x, row.y, row.xx, row.xy = points.n, points.x, points.y, points.xx, points.xy
+    samples = Samples(row.n, row.x, row.y, row.xx, row.xy).with_sample(units, ms)
+    row.n, row.x, row.y, row.xx, row.xy = samples.n, samples.x, samples.y, samples.xx, samples.xy
     row.updated_at = now
     session.add(row)
     session.flush()
@@ -89,12 +89,12 @@ def foresee(session: Session, spec: AnySpec, card: ModelCard) -> Millis:
     row = session.get(Pace, pace_key(spec))
     if isinstance(spec, ImageSpec):
         if row is not None:
-            return max(1, round(_points(row).foresee(prices.steps_made(spec)) * spec.count))
+            return max(1, round(_samples(row).foresee(prices.steps_made(spec)) * spec.count))
         return _from_other_size(session, spec) or prices.estimate_ms(spec, card)
     if row is None:
         return prices.estimate_ms(spec, card)
-    points = _points(row)
-    return max(1, round(points.foresee(min(spec.max_tokens, points.usual))))
+    samples = _samples(row)
+    return max(1, round(samples.foresee(min(spec.max_tokens, samples.usual))))
 
 
 def _from_other_size(session: Session, spec: ImageSpec) -> Millis | None:
@@ -119,8 +119,8 @@ def _from_other_size(session: Session, spec: ImageSpec) -> Millis | None:
     size = row.key.removeprefix(head).partition(":")[0]
     width, _, height = size.partition("x")
     ratio = area / (int(width) * int(height))
-    return max(1, round(_points(row).foresee(prices.steps_made(spec)) * spec.count * ratio))
+    return max(1, round(_samples(row).foresee(prices.steps_made(spec)) * spec.count * ratio))
 
 
-def _points(row: Pace) -> Points:
-    return Points(row.n, row.x, row.y, row.xx, row.xy)
+def _samples(row: Pace) -> Samples:
+    return Samples(row.n, row.x, row.y, row.xx, row.xy)

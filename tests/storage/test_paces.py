@@ -11,7 +11,7 @@ from storage.database import Database
 from storage.endings import Ending, end_job
 from storage.errors import LimitReached
 from storage.jobs import claim
-from storage.paces import Points
+from storage.paces import Samples
 from storage.registry import load_registry
 from storage.schema import JobKind, JobStatus
 from tests.conftest import START, actor, chat_spec, image_spec, row, set_limits, submitted
@@ -20,10 +20,10 @@ CARD = load_registry().find("starter-icons", JobKind.IMAGE)
 CHAT = load_registry().default(JobKind.CHAT)
 
 
-def points(pairs: list[tuple[float, float]]) -> Points:
-    found = Points()
+def samples(pairs: list[tuple[float, float]]) -> Samples:
+    found = Samples()
     for x, y in pairs:
-        found = found.with_point(x, y)
+        found = found.with_sample(x, y)
     return found
 
 
@@ -39,16 +39,16 @@ def points(pairs: list[tuple[float, float]]) -> Points:
     ],
 )
 def test_foreseeing(pairs: list[tuple[float, float]], x: float, expected: float) -> None:
-    assert points(pairs).foresee(x) == pytest.approx(expected, rel=0.25 if pairs else 0, abs=1e-6)
+    assert samples(pairs).foresee(x) == pytest.approx(expected, rel=0.25 if pairs else 0, abs=1e-6)
 
 
 def test_a_machine_that_changes_is_followed_within_a_dozen_jobs() -> None:
     rng = random.Random(1)
-    found = Points()
+    found = Samples()
     for speed in (100.0, 250.0):
         for _ in range(15):
             steps = rng.choice([8, 20, 30, 50])
-            found = found.with_point(steps, (400 + speed * steps) * rng.uniform(0.9, 1.1))
+            found = found.with_sample(steps, (400 + speed * steps) * rng.uniform(0.9, 1.1))
         for steps in (10, 40):
             assert found.foresee(steps) == pytest.approx(400 + speed * steps, rel=0.25)
 
