@@ -71,9 +71,9 @@ class Step(Frozen):
 
 
 def _rising(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    weight = [step.weight for step in steps]
-    if weight != sorted(set(weight)):
-        raise ValueError("the weight of a ladder must rise")
+    weights = [step.weight for step in steps]
+    if weights != sorted(set(weights)):
+        raise ValueError("the weights of a ladder must rise")
     return steps
 
 
@@ -97,7 +97,7 @@ class ReviewRules(Frozen):
 
 
 def step_for(ladder: tuple[Step, ...], weight: int) -> Step | None:
-    """The highest step that so many weight have reached."""
+    """The highest step that so much weight has reached."""
     reached = [step for step in ladder if weight >= step.weight]
     return reached[-1] if reached else None
 

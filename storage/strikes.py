@@ -15,7 +15,7 @@ from storage.schema import Category, Millis
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a member stands: weight that count now, and the step of the ladder they reach."""
+    """Where a member stands: the weight that counts now, and the step of the ladder they reach."""
 
     weight: int
     step: Step | None
@@ -49,7 +49,7 @@ def add(
     decision_id: str | None = None,
     actor_id: str | None = None,
 ) -> Standing:
-    """Mark a member by the code's weight (a weight of 0 still counts as a warning without weight).
+    """Mark a member by the code's weight (a weight of 0 still counts as a warning).
 
     When the ladder is automatic, a newly reached step with hours keeps the member from making
     anything new for so long; a longer time-out that runs already stays.
