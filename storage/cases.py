@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import update
@@ -11,13 +11,14 @@ from sqlmodel import Session, col, select
 
 from storage.errors import NotAllowed, NotFound
 from storage.ledger import changed
-from storage.models import Case, Generation, Job
+from storage.models import Case, Generation, Job, Workspace
 from storage.review_words import DUE_MS, worst
 from storage.schema import (
     CaseOrigin,
     CaseStatus,
     GenerationStatus,
     Millis,
+    Platform,
     Role,
     Verdict,
     is_id,
@@ -121,6 +122,31 @@ def remove(session: Session, generation_id: str, *, actor: Actor) -> str | None:
     if made.text:
         forget(session, job, made.text)
     return blob
+
+
+def unannounced(
+    session: Session, *, platforms: Sequence[Platform], limit: int = 20
+) -> list[tuple[Case, Workspace, str]]:
+    """New cases whose workspace has a review channel, with that channel, oldest first."""
+    if not platforms:
+        return []
+    rows = session.execute(
+        select(Case, Workspace)
+        .join(Workspace, col(Workspace.id) == col(Case.workspace_id))
+        .where(
+            col(Case.announced_at).is_(None), col(Case.status) == CaseStatus.OPEN,
+            col(Workspace.platform).in_(list(platforms)),
+        )
+        .order_by(col(Case.id))
+        .limit(limit * 10)
+    ).all()  # fmt: skip
+    found = [(case, space, str(space.settings.get("review_channel") or "")) for case, space in rows]
+    return [item for item in found if item[2]][:limit]
+
+
+def announced(session: Session, case_id: str, *, now: Millis) -> None:
+    """Note that a case's card is in the review channel."""
+    session.execute(update(Case).where(col(Case.id) == case_id).values(announced_at=now))
 
 
 def open_cases(session: Session, *, workspace_id: str) -> list[Case]:

@@ -275,6 +275,8 @@ class Case(SQLModel, table=True):
     claimed_by: str | None = Field(default=None, foreign_key="member.id")
     claimed_until: int | None = Field(default=None, sa_type=BigInteger)
     decided_at: int | None = Field(default=None, sa_type=BigInteger)
+    announced_at: int | None = Field(default=None, sa_type=BigInteger)
+    """When its card was put into the review channel."""
     created_at: int = Field(sa_type=BigInteger)
 
 

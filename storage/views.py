@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from storage import jobs
-from storage.models import Generation, Job, Member, Workspace
+from storage import jobs, review
+from storage.models import Appeal, Case, Decision, Generation, Job, Member, Workspace
 from storage.places import Place as Place
 from storage.places import counted_place, line_places
 from storage.places import open_jobs as open_jobs
 from storage.places import place_of as place_of
+from storage.review_words import AGAINST, APPEAL_MS, Ruling
 from storage.schema import (
     OPEN_STATUSES,
     TERMINAL_STATUSES,
     Address,
+    CaseOrigin,
+    CaseStatus,
     GenerationStatus,
     JobStatus,
     Millis,
     Platform,
     is_id,
 )
+
+_PERHAPS_RULED = (GenerationStatus.HELD, GenerationStatus.REMOVED, GenerationStatus.BLURRED)
+
+
+@dataclass(frozen=True)
+class RulingView:
+    """What a person decided about one generation, as its owner is told."""
+
+    case_id: str
+    status: CaseStatus
+    action: str
+    """A :class:`~storage.review_words.Ruling`; empty while nobody decided."""
+    code: str
+    note: str
+    question: str
+    """What a moderator asked last; empty when nobody did."""
+    upheld: bool | None
+    """How an appeal ended; None when there was none, or it waits."""
+    appealable: bool
 
 
 @dataclass(frozen=True)
@@ -35,6 +57,8 @@ class JobView:
     author: str
     generations: list[Generation]
     place: Place | None
+    rulings: dict[str, RulingView] = field(default_factory=dict)
+    """What moderators said, by generation; empty for nearly every job."""
 
 
 def view(session: Session, job_id: str, *, workspace_id: str, now: Millis) -> JobView:
@@ -56,7 +80,39 @@ def _view(session: Session, job: Job, now: Millis, places: dict[str, Place]) -> 
         place = places.get(job.id) or counted_place(session, job.id, now)
     elif job.status == JobStatus.RUNNING and job.started_at is not None:
         place = Place(place=0, total=0, eta_at=max(now, job.started_at + job.estimate_ms))
-    return JobView(job=job, author=member.name, generations=list(made), place=place)
+    rulings = {}
+    if any(item.status in _PERHAPS_RULED or item.verdict.get("flags") for item in made):
+        rulings = _rulings(session, job, now)
+    return JobView(
+        job=job, author=member.name, generations=list(made), place=place, rulings=rulings
+    )
+
+
+def _rulings(session: Session, job: Job, now: Millis) -> dict[str, RulingView]:
+    found: dict[str, RulingView] = {}
+    for case in session.exec(select(Case).where(Case.job_id == job.id).order_by(col(Case.id))):
+        ruling = review.last_ruling(session, case.id)
+        asked = session.exec(
+            select(Decision)
+            .where(Decision.case_id == case.id, Decision.action == Ruling.ASK)
+            .order_by(col(Decision.id).desc())
+        ).first()
+        appeal = None
+        if ruling is not None:
+            appeal = session.exec(select(Appeal).where(Appeal.decision_id == ruling.id)).first()
+        against = ruling is not None and ruling.action in AGAINST
+        if ruling is None and asked is None and case.origin == CaseOrigin.REPORTED:
+            continue  # a report that nobody has looked at is no news for the owner
+        found[case.generation_id] = RulingView(
+            case_id=case.id, status=CaseStatus(case.status),
+            action=ruling.action if ruling else "", code=ruling.code if ruling else "",
+            note=ruling.note if ruling else "",
+            question=asked.note if asked is not None and ruling is None else "",
+            upheld=appeal.upheld if appeal is not None else None,
+            appealable=against and appeal is None and ruling is not None
+            and now - ruling.created_at <= APPEAL_MS,
+        )  # fmt: skip
+    return found
 
 
 def history(

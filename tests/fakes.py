@@ -52,6 +52,7 @@ class FakeAdapter:
     replies: list[Reply] = field(default_factory=list)
     posted: list[tuple[Address, Reply]] = field(default_factory=list)
     cards: dict[str, Reply] = field(default_factory=dict)
+    notices: list[tuple[Address, Reply]] = field(default_factory=list)
     fail_before: int = 0
     fail_after: int = 0
     venue: Venue = field(default_factory=Venue)
@@ -125,6 +126,13 @@ class FakeAdapter:
         )  # fmt: skip
         self.replies.append(reply)
         return reply
+
+    async def notify(self, address: Address, reply: Reply) -> None:
+        """Say something nobody asked for."""
+        if self.fail_before:
+            self.fail_before -= 1
+            raise RetryLater("the platform is unwell")
+        self.notices.append((address, reply))
 
     async def present(self, address: Address, reply: Reply) -> None:
         """Show a finished card; may fail before or after the platform accepted it."""

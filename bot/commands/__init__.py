@@ -13,6 +13,7 @@ from bot.commands.money import CODE, CREDITS, GIFT, GRANT, LINK, REDEEM, TIER
 from bot.commands.muse import BRAINSTORM, DESCRIBE, ENHANCE, draw, pick, reword
 from bot.commands.presses import PRESSES as JOB_PRESSES
 from bot.commands.privacy import PRIVACY
+from bot.commands.review import REVIEW, REVIEW_PRESSES, STRIKES
 from bot.commands.verify import VERIFY
 from bot.commands.workspace import CONFIG, press_config
 from bot.core.command import Command, PressHandler
@@ -37,6 +38,8 @@ COMMANDS: tuple[Command[Any], ...] = (
     REDEEM,
     LINK,
     PRIVACY,
+    STRIKES,
+    REVIEW,
     CONFIG,
     GRANT,
     TIER,
@@ -50,6 +53,7 @@ PRESSES: dict[Verb, PressHandler] = {
     Verb.DRAW: draw,
     Verb.REWORD: reword,
     Verb.PICK: pick,
+    **REVIEW_PRESSES,
     Verb.CONFIRM: confirm,
     Verb.CONFIG: press_config,
 }

@@ -9,6 +9,7 @@ from bot.core.derive import LARGER, LONGEST_SIDE
 from bot.core.muse import WRITTEN, draw_buttons, drawn_from, written
 from bot.core.reply import Button, Field, Picture, Progress, Reply, Tone, Verb, Visibility
 from bot.core.services import Services
+from bot.core.statements import statement
 from bot.core.texts import Texts
 from storage import favourites, ledger, views
 from storage.ledger import Balance
@@ -313,6 +314,13 @@ def _result(seen: JobView, spec: AnySpec, texts: Texts) -> dict[str, object]:
         update["tone"] = Tone.WARN
         update["title"] = texts("status.held")
         update["text"] = _held(seen, seen.generations, texts)
+    if seen.rulings:
+        told = statement(seen, texts)
+        if told.text:
+            update["text"] = told.text
+            update["buttons"] = (*told.buttons, *_again(seen.job.id, spec, texts))
+            if not held:
+                update["title"], update["tone"] = told.title, told.tone
     return update
 
 
@@ -403,6 +411,14 @@ def _answer(seen: JobView, spec: ChatSpec, texts: Texts) -> dict[str, object]:
     if spec.template in WRITTEN and shown:
         return written(seen, spec, shown, texts)
     made = seen.generations[0] if seen.generations else None
+    told = statement(seen, texts) if seen.rulings else None
+    if told is not None and told.text and made is not None and made.text is not None:
+        hidden = made.status not in (GenerationStatus.VISIBLE, GenerationStatus.BLURRED)
+        if hidden:
+            return {
+                "text": told.text, "title": told.title, "tone": told.tone,
+                "buttons": (*told.buttons, *_again(seen.job.id, spec, texts)),
+            }  # fmt: skip
     if made is None or made.status == GenerationStatus.REMOVED:
         return {"text": texts("picture.removed"), "buttons": _again(seen.job.id, spec, texts)}
     if made.status == GenerationStatus.HELD:

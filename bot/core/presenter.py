@@ -8,6 +8,17 @@ from bot.core.reply import Reply
 from storage.schema import Address
 
 
+class Notifier(Protocol):
+    """One platform's way to say something that nobody has asked for just now."""
+
+    async def notify(self, address: Address, reply: Reply) -> None:
+        """Post a reply into a channel once: a case's card for the moderators.
+
+        Called again only when it raised ``RetryLater``. A channel that is gone, or where we may
+        not write, is the workspace's own affair: logged, and taken as done.
+        """
+
+
 class Presenter(Protocol):
     """One platform's way to show a reply at an address.
 

@@ -52,6 +52,19 @@ class Verb(StrEnum):
     DRAW = "draw"  # target: generation (words of ours); draws them
     REWORD = "reword"  # target: generation (words of ours); opens a form with them, draws it
     PICK = "pick"  # target: generation (a direction); four more around it
+    CASE = "case"  # target: case; claims it and shows it
+    APPROVE = "approve"  # target: case; post it as asked
+    BLUR = "blur"  # target: case; post it veiled
+    DENY = "deny"  # target: case; asks for the rule and a note, then denies
+    STRIKE = "strike"  # target: case; the same, and marks the member
+    BAN = "ban"  # target: case; the same, and nothing new for a time
+    ESCALATE = "escalate"  # target: case; to the admins
+    ASK = "ask"  # target: case; a question to the member
+    AGREE = "agree"  # target: decision; the second pair of eyes on a ban
+    UNDO = "undo"  # target: decision; taken back within a minute
+    APPEAL = "appeal"  # target: case; asks why, then appeals
+    UPHOLD = "uphold"  # target: case; the appealed ruling stands
+    OVERTURN = "overturn"  # target: case; the appealed ruling falls
     AGAIN = "again"  # target: generation; made anew from its recipe, to compare
 
 
@@ -82,6 +95,19 @@ EFFECTS: Mapping[Verb, Effect] = MappingProxyType(
         Verb.EDIT: Effect.FORM,
         Verb.REWORD: Effect.FORM,
         Verb.CONFIG: Effect.FORM,
+        Verb.DENY: Effect.FORM,
+        Verb.STRIKE: Effect.FORM,
+        Verb.BAN: Effect.FORM,
+        Verb.ASK: Effect.FORM,
+        Verb.APPEAL: Effect.FORM,
+        Verb.CASE: Effect.PRIVATE,
+        Verb.APPROVE: Effect.PRIVATE,
+        Verb.BLUR: Effect.PRIVATE,
+        Verb.ESCALATE: Effect.PRIVATE,
+        Verb.AGREE: Effect.PRIVATE,
+        Verb.UNDO: Effect.PRIVATE,
+        Verb.UPHOLD: Effect.PRIVATE,
+        Verb.OVERTURN: Effect.PRIVATE,
         Verb.CONFIRM: Effect.PRIVATE,
         Verb.REPORT: Effect.PRIVATE,
         Verb.FAVOURITE: Effect.PRIVATE,

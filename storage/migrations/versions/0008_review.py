@@ -48,6 +48,7 @@ def upgrade() -> None:
         case.add_column(sa.Column("claimed_by", sa.String(), nullable=True))
         case.add_column(_at("claimed_until", nullable=True))
         case.add_column(_at("decided_at", nullable=True))
+        case.add_column(_at("announced_at", nullable=True))
         case.create_foreign_key("fk_case_claimed_by", "member", ["claimed_by"], ["id"])
     op.create_table(
         "decision", _id(), _ref("case_id", "review_case"), _ref("workspace_id", "workspace"),
