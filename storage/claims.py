@@ -65,6 +65,8 @@ class Claim:
     """All of it was in the recipe cache when it was asked for."""
     again_of: str | None = None
     """The generation to compare with."""
+    age_restricted: bool | None = None
+    """What the platform says of the channel it goes to; decides which policy judges it."""
     claimed_at: Millis = 0
     predicted_ms: int | None = None
     """What was foreseen from being asked for to being done."""
@@ -154,6 +156,7 @@ def claim(
             deadline_ms=job.deadline_ms, created_at=job.created_at,
             reserved=reserved.amount if reserved else 0,
             verdict=verdict, cached=job.cached, again_of=job.again_of,
+            age_restricted=job.address.get("age_restricted"),
             predicted_ms=job.predicted_ms, claimed_at=now,
         )  # fmt: skip
 

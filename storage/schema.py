@@ -245,6 +245,8 @@ class Address(Frozen):
     channel: str
     thread: str | None = None
     message: str | None = None
+    age_restricted: bool | None = None
+    """What the platform says of the channel (Discord); None where it says nothing of the kind."""
 
 
 class Source(Frozen):

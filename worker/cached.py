@@ -42,7 +42,8 @@ async def from_cache(tools: Tools, claim: Claim) -> Ending | None:
         return None
     settings = await tools.database.look(settings_of, claim.workspace_id)
     about = About(claim.workspace_id, claim.member_id, job_id=claim.job_id)
-    bench = Bench(tools, policy_of(settings), lists_of(settings), about)
+    policy = policy_of(settings, adult=claim.age_restricted)
+    bench = Bench(tools, policy, lists_of(settings), about)
     made: list[Made] = []
     verdicts: list[Verdict] = [claim.verdict]
     for index, (key, old) in enumerate(zip(keys, found, strict=True)):

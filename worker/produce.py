@@ -72,7 +72,8 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     """Run a job to its end. Raises ``Cancelled`` and ``EngineStopped`` for the caller to settle."""
     settings = await tools.database.look(settings_of, claim.workspace_id)
     about = About(claim.workspace_id, claim.member_id, job_id=claim.job_id)
-    bench = Bench(tools, policy_of(settings), lists_of(settings), about)
+    policy = policy_of(settings, adult=claim.age_restricted)
+    bench = Bench(tools, policy, lists_of(settings), about)
     # Only here: they build on this file.
     from worker.composed import ComposedRun, is_composed
 

@@ -77,7 +77,8 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
     it is held for a moderator.
     """
     settings = context.actor.workspace.settings
-    policy, lists = policy_of(settings), lists_of(settings)
+    policy = policy_of(settings, adult=context.address.age_restricted)
+    lists = lists_of(settings)
     member, recorder = context.actor.member, context.services.recorder
     about = About(context.actor.workspace.id, member.id, key=context.key)
     earlier = await recorder.recent_prompts(about.workspace_id, member.id)

@@ -174,6 +174,8 @@ async def test_age_restriction_is_discords_word_and_reaches_the_core(
     stage.client.core.dispatch = spied  # type: ignore[method-assign]
     await stage.ann.slash(stage.channel, "imagine", prompt="a")
     assert seen[0].venue.age_restricted is restricted
+    assert seen[0].address.age_restricted is restricted
+    assert stage.claim().age_restricted is restricted, "the worker judges by the same word"
     assert seen[0].venue.installed
     assert seen[0].who.platform is Platform.DISCORD
     assert seen[0].venue.file_limit == 26214400, "as the interaction says"
@@ -203,6 +205,21 @@ async def test_a_picture_option_is_discords_own_attachment(stage: Stage) -> None
         assert seen[-1][name].platform is Platform.DISCORD
         told = stage.events[-1]["data"]["resolved"]["attachments"]
         assert seen[-1][name].url == next(iter(told.values()))["url"], "Discord's own address"
+
+
+async def test_people_are_picked_not_typed(stage: Stage) -> None:
+    await stage.eve.slash(stage.channel, "credits")
+    await stage.ann.slash(stage.channel, "credits")
+    seen: list[Any] = []
+    dispatch = stage.client.core.dispatch
+
+    async def spied(invocation: Any) -> Any:
+        seen.append(invocation.values)
+        return await dispatch(invocation)
+
+    stage.client.core.dispatch = spied  # type: ignore[method-assign]
+    await stage.ann.slash(stage.channel, "gift", member=stage.eve, amount=1)
+    assert seen[0]["member"] == str(stage.eve.id)
 
 
 async def test_roles_are_discords_permissions_and_entitlements_are_handed_on(stage: Stage) -> None:

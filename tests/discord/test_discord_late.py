@@ -373,3 +373,14 @@ async def test_deleting_a_long_answer_takes_every_part_of_it_away(stage: Stage) 
     await stage.client.presenter.update_now(card)
     assert len(stage.cards()) == 1
     assert "Paragraph" not in texts_of(stage.cards()[0])
+
+
+async def test_a_card_that_could_not_go_up_is_shown_privately_until_it_is_done(
+    stage: Stage,
+) -> None:
+    stage.env.inject_error("POST", "/channels/*/messages", status=500, times=1)
+    result = await stage.ann.slash(stage.channel, "imagine", prompt="a red apple")
+    assert "In line" in stage.private(result), "not an endless 'thinking'"
+    stage.finish(stage.picture())
+    await stage.deliver()
+    assert len(finals(stage, stage.jobs()[0].id)) == len(stage.cards()) == 1

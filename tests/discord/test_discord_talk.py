@@ -127,3 +127,15 @@ async def test_a_picture_in_a_conversation_is_looked_at_or_said_not_to_be(stage:
     (card,) = stage.cards()
     assert ("cannot look at pictures" in texts_of(card)) is not eyes
     assert bool(stage.jobs()) is False or eyes
+
+
+async def test_a_command_in_a_direct_channel_is_answered_there(stage: Stage) -> None:
+    await stage.ann.send_dm("hello")
+    channel = stage.env.backend.dm_channels[stage.ann.id]
+    await stage.ann.user.slash("imagine", prompt="a red apple")
+    assert stage.jobs()[-1].kind == "image"
+    stage.finish()
+    stage.finish(stage.picture())
+    await stage.deliver()
+    stored = list(stage.env.backend.messages[channel].values())
+    assert any(m.attachments for m in stored)

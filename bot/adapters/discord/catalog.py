@@ -42,6 +42,11 @@ _TYPES = {
     "flag": discord.AppCommandOptionType.boolean,
     "image": discord.AppCommandOptionType.attachment,
 }
+_PICKED = {
+    "member": discord.AppCommandOptionType.user,
+    "channel": discord.AppCommandOptionType.channel,
+}
+"""Texts of the core that name somebody or some place: Discord lets people pick these."""
 _HINTS = {
     Role.MEMBER: None,
     Role.MODERATOR: discord.Permissions(manage_messages=True),
@@ -64,6 +69,8 @@ class OptionValue(app_commands.Transformer[Any]):
         widest = max(abs(option.minimum or 0), abs(option.maximum or 0))
         if option.kind == "integer" and (widest > _EXACT or option.maximum is None):
             return discord.AppCommandOptionType.string
+        if option.kind == "text" and option.name in _PICKED:
+            return _PICKED[option.name]
         return _TYPES.get(option.kind, discord.AppCommandOptionType.string)
 
     @property
@@ -97,8 +104,12 @@ class OptionValue(app_commands.Transformer[Any]):
         return None
 
     async def transform(self, interaction: discord.Interaction[Any], value: Any, /) -> Any:
-        """Unchanged, but for a file: the platform's own object, never an address."""
-        return attached(value) if isinstance(value, discord.Attachment) else value
+        """Unchanged, but for a file (the platform's own object, never an address) and for who or
+        what was picked (its id)."""
+        if isinstance(value, discord.Attachment):
+            return attached(value)
+        picked = self.type in _PICKED.values()
+        return str(value.id) if picked and hasattr(value, "id") else value
 
 
 class OptionGuess(OptionValue):

@@ -121,10 +121,12 @@ class Desk:
             await self.say(interaction, Reply(text=said, tone=Tone.GOOD if sent else Tone.WARN))
             return
         if reply.job_id is not None and await self._is_fresh(reply.job_id):
-            await self.presenter.publish(reply)
+            up = await self.presenter.publish(reply)
             if await self._is_posted(reply.job_id):
                 await interaction.delete_original_response()
-            return
+            if up:
+                return
+            # Discord is unwell: delivery puts the card up when it is done; meanwhile say so here.
         await self.say(interaction, translated(reply, pick_locale(scene.locale)))
 
     async def say(self, interaction: discord.Interaction[Any], reply: Reply) -> None:

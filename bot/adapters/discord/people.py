@@ -120,7 +120,10 @@ def _address(
     if isinstance(channel, discord.Thread):
         parent, thread = str(channel.parent_id), str(channel.id)
     workspace = str(guild.id) if guild is not None and installed else f"{PERSONAL}{member.id}"
-    return Address(platform=Platform.DISCORD, workspace=workspace, channel=parent, thread=thread)
+    return Address(
+        platform=Platform.DISCORD, workspace=workspace, channel=parent, thread=thread,
+        age_restricted=_age_restricted(channel),
+    )  # fmt: skip
 
 
 def _is_ours(interaction: discord.Interaction[Any]) -> bool:
