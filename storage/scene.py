@@ -101,7 +101,7 @@ def _stutters(text: str) -> bool:
 
 
 def _sound(text: str) -> bool:
-    plain = text.isascii() or not re.search(r"[^\w\s,.'’\-éèüöäß]", text)
+    plain = re.search(r"[^\w\s,.'’\-()&+/%]", text) is None
     return 3 <= len(text) <= 120 and plain and not _stutters(text) and bool(_words(text))
 
 

@@ -22,6 +22,7 @@ from worker.engine.runners.chat import ChatRunner
 from worker.engine.runners.image import ImageRunner
 from worker.engine.runners.lanes import Unshareable
 from worker.engine.runners.solo import SoloRunner
+from worker.engine.runners.vision import load_vision
 from worker.engine.sharing import encoder_for, keep, language_model
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,8 @@ def _image(
 
 def _chat(card: ModelCard, source: str, options: dict[str, Any], device: str) -> Runner:
     dtype = _dtype(card, device)
+    if card.vision:
+        return load_vision(card, source, {**options, "dtype": dtype}, device)
     if card.shares:
         model: Any = language_model(card, source, options, dtype)
         options = {**options, "subfolder": "tokenizer"}

@@ -54,6 +54,10 @@ class ChatWork:
     stop: Stop
     text: str = ""
     read: int = 0
+    pictures: Any = None
+    """What a vision model's processor made of the pictures, until they were read."""
+    deltas: Any = None
+    """Where the positions of a vision model stand after its pictures."""
     name: bytes = b""
     """Of the chunk that ends at ``read``, while the prompt is being read."""
 
