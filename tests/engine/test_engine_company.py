@@ -99,6 +99,16 @@ def test_z_image_mixes_sizes_captions_and_moments() -> None:
         assert here.forward(works)[0].bucket == 7
 
 
+def test_z_image_tries_few_combinations_of_shapes() -> None:
+    """Captions of one padded length are one shape, and what was tried once holds for them all."""
+    here = runner("z-image")
+    here._shareable.clear()
+    for words in ("a", "abc", "abcdef"):
+        one = spec(prompt=words, guidance=0.0)
+        assert same(together(here, [one, spec(seed=9, guidance=0.0)])[0], alone(here, one))
+    assert len(here._shareable) == 1
+
+
 @pytest.mark.parametrize("kind", ["sd15", "klein"])
 def test_other_families_keep_sizes_apart(kind: str) -> None:
     here = runner(kind)

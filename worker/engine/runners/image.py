@@ -31,6 +31,9 @@ from worker.engine.runners.work import Condition, Hook, ImageWork, Row
 PREVIEWS = 5
 """About how many previews a picture gets over its steps."""
 
+_SHAPES = 4096
+"""Combinations of shapes remembered; families that mix sizes could meet any number."""
+
 _serial = itertools.count()
 
 Hooks = Callable[[ImageSpec, int, Family, Pictures], Sequence[Hook]]
@@ -210,12 +213,11 @@ class ImageRunner:
         family = self.family
         if not family.exact or len(rows) == 1:
             return family.denoise(rows)
-        shape = tuple(
-            (tags, tuple(row.sample.shape), *(tuple(t.shape) for t in row.condition.values()))
-            for row in rows
-        )
+        shape = (tags, *(family.shape(row) for row in rows))
         known = self._shareable.get(shape)
         if known is None:
+            if len(self._shareable) >= _SHAPES:
+                self._shareable.clear()
             outs, self._shareable[shape] = shared_rows(family.denoise, rows)
             return outs
         if known:

@@ -146,6 +146,10 @@ class Family:
         """The moment in the denoiser's own unit, as a scalar fp32 tensor."""
         return work.moment.float()
 
+    def shape(self, row: Row) -> tuple[Any, ...]:
+        """All of a row that decides which kernels it is computed with."""
+        return tuple(row.sample.shape), *(tuple(t.shape) for t in row.condition.values())
+
     def denoise(self, rows: Sequence[Row]) -> list[Tensor]:
         """One forward pass: an fp32 ``[1, ...]`` for each row, in the shape of its latents."""
         raise NotImplementedError

@@ -78,8 +78,11 @@ class ZImage(FlowFamily):
         """Anyone in the exact grade; else equal sizes and padded caption lengths."""
         if self.exact:
             return "any"
-        tokens = [-(-c["texts"].shape[1] // _TOKENS) for c in work.conditions]
-        return f"{work.width}x{work.height}:{tokens}"
+        return f"{work.width}x{work.height}:{[_padded(c) for c in work.conditions]}"
+
+    def shape(self, row: Row) -> tuple[Any, ...]:
+        """Captions count as they are padded, so that few lengths have to be tried."""
+        return tuple(row.sample.shape), _padded(row.condition)
 
     def time(self, work: ImageWork) -> Tensor:
         """0 at pure noise to 1."""
@@ -108,3 +111,8 @@ class ZImage(FlowFamily):
             return -outs[0]
         positive, negative = outs
         return -(positive + work.spec.guidance * (positive - negative))
+
+
+def _padded(condition: Condition) -> int:
+    """Tokens of a caption inside the transformer."""
+    return -(-condition["texts"].shape[1] // _TOKENS) * _TOKENS
