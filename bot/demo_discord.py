@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import sys
 
+from bot.cli.studio import logging_to
 from bot.core.command import Core
+from bot.instance import make_home
 from bot.parts import Say
 from bot.platforms import PlatformPart
 from bot.settings import BotSettings, load_settings
@@ -39,8 +41,10 @@ def main() -> int:
         say(f"The local page, beside it: {link}")
 
     settings = load_settings()
+    make_home(settings.home)
     try:
-        asyncio.run(up(settings, say, opened, make_platforms=make))
+        with logging_to(settings.home, settings.log_level, "bot.log"):
+            asyncio.run(up(settings, say, opened, make_platforms=make))
     except OperatorError as error:
         say(str(error))
         return 5
