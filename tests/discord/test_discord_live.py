@@ -30,7 +30,7 @@ async def test_a_stream_and_a_picture_go_through_their_whole_lives(stage: Stage)
             said += sentence
             await stage.progress(chat.job_id, text=said)
             await stage.progress(image.job_id, step=len(said) % 20 + 1, steps=20)
-            await until(lambda: said.strip() in texts_of(stage.cards()[0]))
+            await until(lambda now=said.strip(): now in texts_of(stage.cards()[0]))
         stage.finish(answer(said), claim=chat)
         stage.finish(stage.picture(), claim=image)
         for claim in (chat, image):
@@ -49,7 +49,7 @@ async def test_a_stream_and_a_picture_go_through_their_whole_lives(stage: Stage)
     assert "Reroll" in labels_of(picture)
 
 
-async def test_no_log_line_carries_a_token(stage: Stage, caplog: object) -> None:
+async def test_no_log_line_carries_a_token(stage: Stage) -> None:
     lines: list[str] = []
 
     class Keep(logging.Handler):

@@ -65,6 +65,10 @@ class Editor:
         """Forget what waits for a job: its final card is being put in place."""
         self._waiting.pop(job, None)
 
+    def revive(self, job: str) -> None:
+        """A job's card is up again somewhere (a direct message): edits have a place once more."""
+        self._dead.discard(job)
+
     def touched(self, job: str, channel: str) -> None:
         """Note that a message was just written by somebody else, which counts as an edit."""
         now = self.clock()

@@ -72,6 +72,7 @@ class DiscordPresenter:
             if post is None or post.state is PostState.LOST:
                 return
             if await self._show(post, reply, final=True):
+                self.editor.revive(job)
                 await self._posts.finished(job)
             else:
                 log.info("the card of job %s has no place left", job)

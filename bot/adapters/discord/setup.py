@@ -22,6 +22,7 @@ from bot.adapters.discord.invite import needed_permissions
 from bot.adapters.discord.people import Scene, of_interaction
 from bot.adapters.discord.render import Page, pages, words_for
 from bot.core.command import Handle, Invocation, error_reply
+from bot.core.limits import MAKES
 from bot.core.reply import Reply
 from bot.core.texts import Texts, pick_locale
 from storage import book, document
@@ -33,8 +34,9 @@ from storage.workspaces import Actor
 if TYPE_CHECKING:
     from typing import Self
 
-MAKING = ("imagine", "ask")
+MAKING = tuple(sorted(MAKES))
 """The commands that the channels are for; looking at one's own things works everywhere."""
+_FOREMOST = "imagine"
 PACES: Mapping[str, Mapping[str, int]] = {
     "calm": {"burst": 4, "per_minute": 4, "max_queued": 15},
     "standard": {"burst": 30, "per_minute": 30, "max_queued": 30},
@@ -193,7 +195,7 @@ def draw(rules: Rules, words: Texts, lacking: list[str]) -> ui.LayoutView:
         names = ", ".join(words(f"permission.{name}") for name in lacking)
         box.add_item(ui.TextDisplay(words("setup.lacking", names=names)))
     box.add_item(ui.Separator())
-    imagine = rules.commands.get(MAKING[0])
+    imagine = rules.commands.get(_FOREMOST)
     channels = imagine.only_channels if imagine is not None else ()
     _add(box, words, "channels", _channels("channels", channels, _MOST, words))
     _add(box, words, "moderators", _roles("moderators", rules.mod_roles, words))
