@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from bot.core.command import Core
-from bot.core.presenter import Presenter
+from bot.core.presenter import Notifier, Presenter
 from bot.parts import Say
 from bot.settings import BotSettings, is_set
 from storage.errors import OperatorError
 from storage.schema import Platform
 
 
-class PlatformPart(Presenter, Protocol):
+class PlatformPart(Presenter, Notifier, Protocol):
     """A presenter that also keeps its platform connected."""
 
     async def run(self) -> None:

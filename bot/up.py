@@ -195,7 +195,7 @@ async def up(
         tasks = [
             asyncio.create_task(server.serve(sockets=[door]), name="web"),
             asyncio.create_task(
-                Delivery(services, {Platform.LOCAL: presenter, **platforms}).run(),
+                Delivery(services, {Platform.LOCAL: presenter, **platforms}, platforms).run(),
                 name="delivery",
             ),
             asyncio.create_task(broker.keep(say), name="valkey"),

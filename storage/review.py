@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 from storage import audit, ledger, strikes
 from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
 from storage.ledger import changed
-from storage.models import Appeal, Case, Decision, Generation, Job, Member, Outbox
+from storage.models import Appeal, Case, Decision, Generation, Job, Member, Outbox, Post
 from storage.review_words import (
     AGAINST,
     APPEAL_MS,
@@ -277,6 +277,13 @@ def redraw(session: Session, job_id: str, *, now: Millis) -> None:
     job = session.get_one(Job, job_id)
     job.delivered_at = None
     session.add(job)
+    # The message stays the card's; it is only no longer what it will be.
+    session.execute(
+        update(Post)
+        .where(col(Post.job_id) == job_id, col(Post.state) == "final")
+        .values(state="shown")
+        .execution_options(synchronize_session=False)
+    )
     session.add(Outbox(job_id=job_id, topic="announce", created_at=now))
     session.flush()
 

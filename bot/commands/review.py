@@ -217,6 +217,16 @@ async def reveal(context: Context, case_id: str) -> str | None:
     return shown[0].blob
 
 
+async def press_reveal(context: Context, target: str) -> Reply:
+    """The held picture, clear, for the moderator who asked; that they looked is written down."""
+    blob = await reveal(context, target)
+    card = await show_case(context, target)
+    if blob is None or not card.pictures:
+        return card
+    clear = card.pictures[0].model_copy(update={"blurred": False})
+    return card.model_copy(update={"pictures": (clear,)})
+
+
 REVIEW = Command(
     name="review", input=ReviewInput, handler=review_, role=Role.MODERATOR, group="review"
 )
@@ -224,6 +234,7 @@ STRIKES = Command(name="strikes", input=StrikesInput, handler=strikes_, group="m
 
 REVIEW_PRESSES: dict[Verb, PressHandler] = {
     Verb.CASE: press_case,
+    Verb.REVEAL: press_reveal,
     **{verb: partial(rule, verb) for verb in RULING_OF},
     Verb.AGREE: press_agree,
     Verb.UNDO: press_undo,

@@ -16,7 +16,8 @@ SEALED = frozenset({Category.CSAE})
 """Never shown to anybody, not even blurred (shared/MODERATION.md 3.3)."""
 _RULINGS: tuple[tuple[Verb, str], ...] = (
     (Verb.APPROVE, "primary"), (Verb.BLUR, "plain"), (Verb.DENY, "danger"),
-    (Verb.STRIKE, "danger"), (Verb.ESCALATE, "plain"), (Verb.ASK, "plain"), (Verb.BAN, "danger"),
+    (Verb.STRIKE, "danger"), (Verb.REVEAL, "plain"), (Verb.ESCALATE, "plain"),
+    (Verb.ASK, "plain"), (Verb.BAN, "danger"),
 )  # fmt: skip
 CODES = tuple(str(code) for code in Category if code is not Category.FAULT)
 
@@ -92,9 +93,11 @@ def buttons_of(case: Case, decisions: Sequence[Decision], texts: Texts) -> tuple
             Button(verb=Verb.APPROVE, target=case.id, label=texts("button.approve")),
             Button(verb=Verb.DENY, target=case.id, label=texts("button.deny")),
         )  # fmt: skip
+    sealed = is_sealed(case)
     return tuple(
         Button(verb=verb, target=case.id, label=texts(f"button.{verb}"), style=style)
         for verb, style in _RULINGS
+        if not (sealed and verb in (Verb.REVEAL, Verb.APPROVE, Verb.BLUR))
     )
 
 

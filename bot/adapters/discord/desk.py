@@ -7,6 +7,7 @@ What may be seen by all is posted afterwards as a message of its own.
 
 from __future__ import annotations
 
+import io
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,8 @@ from bot.adapters.discord.presenter import DiscordPresenter, is_fresh
 from bot.adapters.discord.render import Page, pages, words_for
 from bot.adapters.discord.wire import ANSWER, SILENT, laid_out
 from bot.core.command import Core, Handle, Invocation, Press
-from bot.core.reply import Reply, Tone, Visibility
-from bot.core.texts import pick_locale
+from bot.core.reply import Document, Reply, Tone, Visibility
+from bot.core.texts import Texts, pick_locale
 from storage.errors import AtelierError
 from storage.rules import rules_of
 
@@ -135,6 +136,20 @@ class Desk:
         await self.show(interaction, drawn[0])
         for page in drawn[1:5]:
             await self.follow(interaction, page)
+        if reply.document is not None:
+            await self._hand_over(interaction, reply.document, words_for(reply.locale))
+
+    async def _hand_over(
+        self, interaction: discord.Interaction[Any], document: Document, words: Texts
+    ) -> None:
+        """A file for who asked, seen by nobody else; a sentence when it is too large."""
+        if len(document.content) > interaction.filesize_limit:
+            await interaction.followup.send(
+                words("document.large"), ephemeral=True, allowed_mentions=SILENT
+            )
+            return
+        file = discord.File(io.BytesIO(document.content), filename=document.name)
+        await interaction.followup.send(file=file, ephemeral=True, allowed_mentions=SILENT)
 
     async def show(self, interaction: discord.Interaction[Any], page: Page) -> None:
         """Make the answer to this interaction show a page."""

@@ -42,6 +42,12 @@ class DiscordPart:
         """Show progress, coalesced."""
         await self._presenter.update(address, reply)
 
+    async def notify(self, address: Address, reply: Reply) -> None:
+        """Post into a channel. Raises ``RetryLater``, before we are connected too."""
+        if not self._client.is_ready():
+            raise RetryLater("Discord is not connected yet")
+        await self._presenter.notify(address, reply)
+
     async def run(self) -> None:
         """Connect, stay connected, edit cards. Raises ``OperatorError`` for a refused token.
 

@@ -98,6 +98,18 @@ class DiscordPresenter:
             except RetryLater:
                 return False
 
+    async def notify(self, address: Address, reply: Reply) -> None:
+        """See :class:`~bot.core.presenter.Notifier`: a new message in a channel."""
+        try:
+            for page in pages(reply, words_for(reply.locale)):
+                await self.hands.send(int(address.channel), page)
+        except ValueError:
+            log.warning("%r is no channel of Discord's", address.channel[:40])
+        except EXPECTED as error:
+            if fault_of(error) is Fault.WAIT:
+                raise RetryLater(f"Discord is unwell ({type(error).__name__})") from error
+            log.warning("a notice was not taken (%s)", fault_of(error))
+
     async def update_now(self, reply: Reply) -> None:
         """Show what a press changed without waiting for the event; no harm when it fails."""
         with suppress(RetryLater):

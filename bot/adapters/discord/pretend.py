@@ -51,6 +51,11 @@ class PretendPart:
         with self._env.time_context():
             await self._client.presenter.update(address, reply)
 
+    async def notify(self, address: Address, reply: Reply) -> None:
+        """Post into a channel."""
+        with self._env.time_context():
+            await self._client.presenter.notify(address, reply)
+
     async def run(self) -> None:
         """Open the stage and keep its page fresh until cancelled."""
         env = self._env

@@ -198,6 +198,12 @@ class SlackPart:
         if not done.cancelled() and done.exception() is not None:
             log.info("a card is not in place yet: %s", done.exception())
 
+    async def notify(self, address: Address, reply: Reply) -> None:
+        """See :class:`~bot.core.presenter.Notifier`."""
+        if self._presenter is None:
+            raise RetryLater("Slack is not connected")
+        await self._presenter.notify(address, reply)
+
     async def update(self, address: Address, reply: Reply) -> None:
         """See :class:`~bot.core.presenter.Presenter`."""
         if self._presenter is not None:

@@ -11,7 +11,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.adapters.slack.calls import Closed, Gone, Refusal, asked
 from bot.adapters.slack.pictures import Pictures
 from bot.adapters.slack.render import PREVIEW, Message, continuations, message, words_for
-from bot.core.reply import Reply
+from bot.core.reply import Document, Reply
 from storage.errors import AtelierError
 from storage.posts import Placed, Posts
 from storage.schema import TERMINAL_STATUSES, JobStatus
@@ -182,6 +182,15 @@ class Cards:
         """The channel of somebody's direct messages with us. Raises ``Closed``."""
         answer = await asked(self._client.conversations_open(users=member))
         return str(answer["channel"]["id"])
+
+    async def hand_over(self, document: Document, channel: str) -> None:
+        """A file for one person, in their direct messages."""
+        await asked(
+            self._client.files_upload_v2(
+                channel=channel, file=document.content, filename=document.name,
+                title=document.name,
+            )
+        )  # fmt: skip
 
     async def send(self, channel: str, thread: str | None, what: Message) -> str:
         """A new message; its id."""

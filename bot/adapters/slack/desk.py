@@ -168,6 +168,9 @@ class Desk:
             await self.presenter.show(reply)
         else:
             await self.whisper(scene, person, reply)
+        if reply.document is not None:
+            channel = await self.cards.direct(scene.member)
+            await self.cards.hand_over(reply.document, channel)
 
     async def _again(self, scene: Scene, reply: Reply) -> None:
         """A card somebody asked to see once more: here, or in their direct messages."""

@@ -97,6 +97,13 @@ class SlackPresenter:
             self._stream_budget.forget(reply.job_id)
             self._deaf.discard(reply.job_id)
 
+    async def notify(self, address: Address, reply: Reply) -> None:
+        """See :class:`~bot.core.presenter.Notifier`: a new message in a channel."""
+        try:
+            await self._cards.copy(reply, address.channel, None)
+        except (Gone, Closed, Refusal) as error:
+            log.warning("a notice was not taken: %s", error)
+
     async def update(self, address: Address, reply: Reply) -> None:
         """See :class:`~bot.core.presenter.Presenter`: the newest of each card, when its turn is."""
         if reply.job_id is not None and reply.job_id not in self._deaf:
