@@ -127,14 +127,15 @@ def remove(session: Session, generation_id: str, *, actor: Actor) -> str | None:
 def unannounced(
     session: Session, *, platforms: Sequence[Platform], limit: int = 20
 ) -> list[tuple[Case, Workspace, str]]:
-    """New cases whose workspace has a review channel, with that channel, oldest first."""
+    """New and newly appealed cases whose workspace has a review channel, with it, oldest first."""
     if not platforms:
         return []
     rows = session.execute(
         select(Case, Workspace)
         .join(Workspace, col(Workspace.id) == col(Case.workspace_id))
         .where(
-            col(Case.announced_at).is_(None), col(Case.status) == CaseStatus.OPEN,
+            col(Case.announced_at).is_(None),
+            col(Case.status).in_((CaseStatus.OPEN, CaseStatus.APPEALED)),
             col(Workspace.platform).in_(list(platforms)),
         )
         .order_by(col(Case.id))

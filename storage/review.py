@@ -400,7 +400,12 @@ def appeal(session: Session, actor: Actor, case_id: str, text: str, *, now: Mill
         session,
         update(Case)
         .where(col(Case.id) == case.id, col(Case.status) == CaseStatus.DECIDED)
-        .values(status=CaseStatus.APPEALED, claimed_by=None, claimed_until=None)
+        .values(
+            status=CaseStatus.APPEALED,
+            claimed_by=None,
+            claimed_until=None,
+            announced_at=None,  # the moderators are told again
+        )
         .execution_options(synchronize_session=False),
     )
     if not moved:

@@ -204,7 +204,7 @@ def _note(reply: Reply, texts: Texts, files: Mapping[str, str]) -> Message:
         blocks += _words(part)
     for picture in reply.pictures:
         blocks += _picture(picture, texts, files)
-    if reply.pictures:
+    if reply.pictures and not reply.buttons:  # a kept copy: its facts in one line
         blocks += _facts(reply.model_copy(update={"text": ""}), caption=False)
         return Message(text=_fallback(reply), blocks=_within(blocks))
     for start in range(0, len(reply.fields), limits.FIELDS):

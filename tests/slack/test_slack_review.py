@@ -1,0 +1,99 @@
+"""The review room on Slack: announced, decided in dialogues, appealed, posted; files by DM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlmodel import Session, select
+
+from bot.core.delivery import Delivery
+from storage import audit
+from storage.models import Act, Case, Workspace
+from storage.schema import Category, Flag, GenerationStatus, Outcome, Platform, Verdict
+from tests.conftest import sound
+from tests.core.test_commands import picture
+from tests.slack.conftest import Studio
+from tests.slack.person import Person, buttons, until
+from tests.slack.server import Stored
+from tests.slack.test_slack_cards import card_in
+
+HELD = Verdict(
+    outcome=Outcome.HOLD,
+    flags=frozenset({Flag(category=Category.SEX, score=0.6, stage="image.nudenet")}),
+)
+
+
+def held(studio: Studio) -> Any:
+    """What a worker hands over when the gate holds a picture."""
+    from dataclasses import replace
+
+    made = picture(studio.put())
+    return replace(made, status=GenerationStatus.HELD, verdict=HELD.dump())
+
+
+async def dialogue(studio: Studio, before: int) -> dict[str, Any]:
+    """The dialogue that was opened last, filled in by the core."""
+    await until(lambda: len(studio.server.of("views.update")) > before)
+    return list(studio.server.views.values())[-1]
+
+
+async def test_from_held_to_posted_on_slack(studio: Studio, ann: Person, bob: Person) -> None:
+    server = studio.server
+    server.people["UBOB"] = {"is_admin": True}
+    server.people["UCYD"] = {"is_admin": True}
+    cyd = studio.person("UCYD")
+    await ann.slash("/imagine a marble statue")
+    card = await card_in(studio)
+    await studio.finish(held(studio))
+    await until(lambda: "Held for review" in card.shown())
+
+    def choose(session: Session) -> None:
+        row = session.exec(select(Workspace).where(Workspace.platform == Platform.SLACK)).one()
+        row.settings = row.settings | {"review_channel": "C2"}
+        session.add(row)
+
+    studio.database.write(choose)
+    server.channels.add("C2")
+    delivery = Delivery(studio.services, {}, {Platform.SLACK: studio.part})
+    assert await delivery.announce_cases() == 1
+    assert await delivery.announce_cases() == 0
+
+    def in_room() -> list[Stored]:
+        return [m for m in server.messages.values() if m.channel == "C2"]
+
+    (notice,) = in_room()
+    assert "Case: SEX" in notice.shown() and "marble statue" in notice.shown()
+    await ann.press(notice, "approve")
+    assert "Only a moderator" in (await until(ann.notes))[-1]
+
+    seen = len(server.of("views.update"))
+    await bob.press(notice, "deny")
+    view = await dialogue(studio, seen)
+    await bob.submit(view, code="SEX", note="Not in this channel.")
+    await until(lambda: "A person decided this" in card.shown())
+    assert buttons(card.blocks, "appeal")
+
+    seen = len(server.of("views.update"))
+    await ann.press(card, "appeal")
+    view = await dialogue(studio, seen)
+    await ann.submit(view, text="It is art.")
+    await until(
+        lambda: studio.database.read(lambda s: s.exec(select(Case)).one()).status == "appealed"
+    )
+    case = studio.database.read(lambda s: s.exec(select(Case)).one())
+    assert case.status == "appealed"
+    assert await delivery.announce_cases() == 1
+    again = in_room()[-1]
+    assert "It is art." in again.shown()
+    await cyd.press(again, "overturn")
+    await until(lambda: "Your appeal was right" in card.shown())
+    acts = studio.database.read(lambda s: s.exec(select(Act).order_by(Act.number)).all())
+    assert [act.verb for act in acts if act.verb != "claim"] == ["deny", "appeal", "overturn"]
+    assert studio.database.read(audit.verify) == []
+    assert sound(studio.database)
+
+
+async def test_an_export_comes_by_direct_message(studio: Studio, ann: Person) -> None:
+    await ann.slash("/privacy action:export")
+    await until(lambda: studio.server.of("files.completeUploadExternal"))
+    assert "atelier-export.zip" in str(studio.server.of("files.getUploadURLExternal"))
