@@ -41,6 +41,8 @@ HALVED = 12
 """Models of at least so many steps make drafts in half of them; distilled ones need all."""
 STRENGTH = 0.6
 """How far a start picture may change when nobody says."""
+OUTPAINT = ["left", "right", "top", "bottom", "all", "zoom"]
+"""Offered; more can be typed: ``left 64, top 32``."""
 PICTURES = ("image", "mask", "control_image", "reference")
 _LORA = re.compile(r"([^\s,:]{1,64})(?::([+-]?\d?(?:\.\d{1,3})?))?")
 
@@ -60,10 +62,10 @@ class ImagineInput(Input):
     image: Upload = Field(default=None, json_schema_extra=option("image"))
     strength: float | None = Field(
         default=None, ge=0.05, le=1, allow_inf_nan=False,
-        json_schema_extra=option("number", step=0.05),
+        json_schema_extra=option("number", step=0.05, usual=STRENGTH),
     )  # fmt: skip
     mask: Upload = Field(default=None, json_schema_extra=option("image"))
-    outpaint: Phrase = Field(default="", json_schema_extra=option("text"))
+    outpaint: Phrase = Field(default="", json_schema_extra=option("choice", choices=OUTPAINT))
     upscale: Annotated[int, Ge(2), Le(4)] | None = Field(
         default=None, ge=2, le=4, json_schema_extra=option("integer")
     )
@@ -123,7 +125,7 @@ def resolve(
         raise BadInput("scheduler_unfit", scheduler=values.scheduler[:40], known=known)
     mode = _mode(values, given, card)
     if values.draft:
-        if values.steps is None and steps >= HALVED:
+        if steps == card.steps and steps >= HALVED:
             steps //= 2
         mode["width"], mode["height"] = draft_size(mode["width"], mode["height"], card)
     return ImageSpec(
@@ -135,7 +137,7 @@ def resolve(
         scheduler=values.scheduler or card.scheduler,
         # Short enough to read aloud; any 63-bit seed may be typed.
         seed=values.seed if values.seed is not None else secrets.randbelow(2**32),
-        count=DRAFTS if values.draft and "count" not in values.model_fields_set else values.count,
+        count=DRAFTS if values.draft and values.count == 1 else values.count,
         draft=values.draft,
         enhance=values.enhance,
         format=values.format or "webp",
@@ -170,7 +172,7 @@ def _mode(values: ImagineInput, given: dict[str, Source], card: ModelCard) -> di
     start, mask = given.get("image"), given.get("mask")
     found: dict[str, Any] = {"control": control, "reference": given.get("reference")}
     if start is None:
-        for name in ("mask", "strength", "outpaint"):
+        for name in ("mask", "outpaint"):
             if name in given or getattr(values, name) not in (None, ""):
                 raise BadInput("needs_image", option=name)
         like = control.source if control is not None and not values.size else None

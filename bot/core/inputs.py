@@ -156,6 +156,8 @@ def options_of(
             choices = card.schedulers
         elif isinstance(source, list):
             choices = tuple(str(choice) for choice in source)
+        if "usual" in extra:
+            default = str(extra["usual"])
         if extra.get("default_from") == "card":
             default = str(getattr(card, name))
         if name == "steps":

@@ -16,7 +16,7 @@ Shape = Literal[
 ]
 
 _COMMON = frozenset(
-    {"prompt", "negative", "style", "size", "image", "strength", "count", "seed", "enhance"}
+    {"prompt", "negative", "style", "size", "image", "strength", "mask", "count", "seed", "enhance"}
 )
 _MOST_CHIPS = 8
 _MOST_SEGMENTS = 6
@@ -103,10 +103,16 @@ def _shape(option: OptionInfo | FormField) -> Shape:
     return "area" if option.kind == "long" or option.required else "line"
 
 
+_NOT_IN_PANEL = frozenset({"upscale"})
+"""Larger is a button under every picture, and `/upscale` a command."""
+
+
 def panel_controls(info: CommandInfo, texts: Texts) -> list[Control]:
     """The creative panel of a command. A choice of one is no choice and is left out."""
     return [
-        control_of(option, texts) for option in info.options if option.choices != (option.default,)
+        control_of(option, texts)
+        for option in info.options
+        if option.choices != (option.default,) and option.name not in _NOT_IN_PANEL
     ]
 
 

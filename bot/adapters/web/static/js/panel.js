@@ -3,6 +3,7 @@
 
 import { receive, unreachable } from "./cards.js";
 import { build, byId } from "./dom.js";
+import { startMask } from "./masking.js";
 import { freshKey, post } from "./net.js";
 
 const panel = byId("panel");
@@ -62,6 +63,7 @@ export function startControls() {
 /** Start the panel. */
 export function startPanel() {
   if (!form) return;
+  startMask(form);
   form.addEventListener("submit", submit);
   opener.addEventListener("click", () => slide(!panel.classList.contains("open")));
   byId("close-panel").addEventListener("click", () => slide(false));

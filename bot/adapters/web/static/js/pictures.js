@@ -49,7 +49,7 @@ function show(drop) {
  * @param {HTMLElement} drop
  * @param {File | undefined} file none empties it
  */
-function put(drop, file) {
+export function put(drop, file) {
   const input = /** @type {HTMLInputElement} */ (drop.querySelector("input"));
   const held = new DataTransfer();
   if (file) held.items.add(file);
