@@ -125,9 +125,7 @@ async def test_what_needs_a_picture_waits_for_one(visit: Any, site: Site, file: 
 
 
 async def test_on_a_phone_in_chinese(visit: Any, site: Site, file: Path) -> None:
-    page = await visit(
-        locale="zh-CN", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
-    )
+    page = await visit(390, 844, locale="zh-CN", has_touch=True, is_mobile=True)
     await page.locator("#open-panel").click()
     panel = page.locator("#panel")
     await panel.locator("#make-image").set_input_files(file)
