@@ -335,6 +335,7 @@ def make_core(studio: FakeStudio) -> Core:
         return False  # no switch is on
 
     services: Any = SimpleNamespace(
+        metrics=SimpleNamespace(answered=lambda *_: None),
         texts=texts_for, registry=load_registry(), actor=actor, clock=lambda: 0,
         database=SimpleNamespace(look=look),
     )  # fmt: skip
