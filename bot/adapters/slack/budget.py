@@ -7,7 +7,7 @@ at most 36 of them, so that a finished card never waits behind somebody's percen
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 PER_JOB_S = 3.0
 """Shortest time between two redraws of one card."""
@@ -43,6 +43,16 @@ class Budget:
         own = self._last.get(job_id, float("-inf")) + self._per_job - now
         shared = 0.0 if self._tokens >= 1 else (1 - self._tokens) / self._rate
         return max(0.0, own, shared, self._closed_until - now)
+
+    def turn(self, jobs: Iterable[str]) -> tuple[str, float] | None:
+        """Whose card is next, and in how many seconds: the one that was not redrawn for longest."""
+        never = float("-inf")
+        order = sorted((self._last.get(job, never), job) for job in jobs)
+        waits = [(self.wait(job), rank, job) for rank, (_, job) in enumerate(order)]
+        if not waits:
+            return None
+        pause, _, job = min(waits)
+        return job, pause
 
     def spend(self, job_id: str) -> None:
         """A redraw was sent."""

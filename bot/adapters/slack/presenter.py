@@ -128,8 +128,14 @@ class SlackPresenter:
 
     def _next(self) -> tuple[str | None, float]:
         """Whose turn it is, and in how many seconds."""
-        turns = [(self._budget_of(r).wait(job), job) for job, r in self._waiting.items()]
-        return (min(turns)[1], min(turns)[0]) if turns else (None, 0.0)
+        streams = {
+            job for job, r in self._waiting.items() if self._budget_of(r) is not self._budget
+        }
+        turns = [
+            self._budget.turn(self._waiting.keys() - streams), self._stream_budget.turn(streams),
+        ]  # fmt: skip
+        found = [(pause, job) for job, pause in filter(None, turns)]
+        return (min(found)[1], min(found)[0]) if found else (None, 0.0)
 
     def _budget_of(self, reply: Reply) -> Budget:
         streams = reply.streaming and self._streams.knows(reply.job_id or "")
