@@ -16,7 +16,8 @@ BUTTON_LABEL = 75
 BUTTON_VALUE = 2000
 PER_ROW = 5
 """Buttons we put into one line; Slack would take 25 and wrap them anyhow."""
-ALT = 2000
+ALT = 500
+"""Slack takes 2,000, but a reader has to listen to all of it."""
 VIEW_TITLE = 24
 SELECT = 100
 OPTION_LABEL = 75

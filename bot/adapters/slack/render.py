@@ -24,6 +24,8 @@ WORDS = Path(__file__).with_name("words")
 PREVIEW = "preview"
 """Where the files of a card have its newest checked preview."""
 _BAR = 12
+_TITLE = 150
+_NAME = 80
 _PROMPT = 1000
 """Longest question shown above an answer; what was asked stands in the thread anyhow."""
 _ICONS = {
@@ -67,7 +69,7 @@ def message(reply: Reply, texts: Texts, files: Mapping[str, str] | None = None) 
     elif answer:
         blocks += _answer(reply, texts)
     elif reply.text and (not reply.pictures or reply.tone is Tone.WARN):
-        blocks += _words(reply.text)
+        blocks += _words(fit(reply.text, limits.SECTION))
     preview = (files or {}).get(PREVIEW)
     if preview is not None and reply.progress is not None:
         blocks.append(_image(preview, texts("slack.preview", prompt=fit(reply.prompt, 300))))
@@ -76,7 +78,7 @@ def message(reply: Reply, texts: Texts, files: Mapping[str, str] | None = None) 
     blocks += _facts(reply, caption=bool(reply.pictures) and reply.tone is not Tone.WARN)
     for row in rows(reply, per_row=limits.PER_ROW):
         blocks.append(actions(row.buttons, texts))
-    return Message(text=_fallback(reply), blocks=blocks)
+    return Message(text=_fallback(reply), blocks=_within(blocks))
 
 
 def continuations(reply: Reply, texts: Texts) -> list[Message]:
@@ -116,9 +118,9 @@ def _header(reply: Reply) -> Block:
         icon = "writing_hand"
     if reply.tone is Tone.WARN and reply.status is JobStatus.SUCCEEDED:
         icon = "eyes"  # held for review
-    line = [emoji(icon), plain(f" {reply.title}", bold=True)]
+    line = [emoji(icon), plain(f" {fit(reply.title, _TITLE)}", bold=True)]
     if reply.author:
-        line.append(plain(f"  {reply.author}"))
+        line.append(plain(f"  {fit(reply.author, _NAME)}"))
     parts = [section(*line)]
     if reply.prompt:
         parts.append(quote(fit(reply.prompt, _PROMPT)))
@@ -163,7 +165,7 @@ def _words(text: str) -> list[Block]:
 
 def _picture(picture: Picture, texts: Texts, files: Mapping[str, str]) -> list[Block]:
     if picture.blob is None:
-        return [_context(picture.note)] if picture.note else []
+        return [_context(fit(picture.note, 300))] if picture.note else []
     file = files.get(picture.blob)
     blocks = [_image(file, picture.alt)] if file is not None else []
     if picture.blurred:
@@ -181,10 +183,10 @@ def _facts(reply: Reply, *, caption: bool) -> list[Block]:
     said = [fit(reply.text, 300)] if caption and reply.text else []
     for fact in reply.fields:
         if fact.code:
-            text = f"{literal(fact.label)} {code(fact.value)}"
+            text = f"{literal(fit(fact.label, _NAME))} {code(fact.value)}"
             elements.append({"type": "mrkdwn", "text": text})
         else:
-            said.append(f"{fact.label} {fit(fact.value, 200)}")
+            said.append(f"{fit(fact.label, _NAME)} {fit(fact.value, 200)}")
     if said:
         elements.append({"type": "plain_text", "text": " · ".join(said)[: limits.FIELD]})
     elements = elements[-limits.CONTEXT_ELEMENTS :]
@@ -195,9 +197,10 @@ def _note(reply: Reply, texts: Texts, files: Mapping[str, str]) -> Message:
     """A sentence, a small table or a kept picture for one person."""
     blocks: list[Block] = []
     if reply.title:
-        line = [plain(reply.title, bold=True)]
+        title = fit(reply.title, _TITLE)
+        line = [plain(title, bold=True)]
         if reply.tone in _TONES:
-            line = [emoji(_TONES[reply.tone]), plain(f" {reply.title}", bold=True)]
+            line = [emoji(_TONES[reply.tone]), plain(f" {title}", bold=True)]
         said = [quote(fit(reply.prompt, _PROMPT))] if reply.prompt else []
         blocks.append({"type": "rich_text", "elements": [section(*line), *said]})
     for part in split_markdown(reply.text, limits.SECTION):
@@ -211,8 +214,10 @@ def _note(reply: Reply, texts: Texts, files: Mapping[str, str]) -> Message:
         some = reply.fields[start : start + limits.FIELDS]
         cells = []
         for fact in some:
-            value = code(fact.value) if fact.code else literal(fit(fact.value, 500)) or "–"
-            cells.append({"type": "mrkdwn", "text": f"*{literal(fact.label)}*\n{value}"})
+            value = code(fact.value) if fact.code else literal(fit(fact.value, 300)) or "–"
+            cells.append(
+                {"type": "mrkdwn", "text": f"*{literal(fit(fact.label, _NAME))}*\n{value}"}
+            )
         blocks.append({"type": "section", "fields": cells})
     for row in rows(reply, per_row=limits.PER_ROW):
         blocks.append(actions(row.buttons, texts))
@@ -220,7 +225,7 @@ def _note(reply: Reply, texts: Texts, files: Mapping[str, str]) -> Message:
 
 
 def _within(blocks: list[Block]) -> list[Block]:
-    """As many of a note's blocks as a message holds; notes are ours and short, so all of them."""
+    """As many blocks as a message holds: all of them, unless something is far longer than ours."""
     kept: list[Block] = []
     for block in blocks[: limits.BLOCKS]:
         if limits.weight([*kept, block]) > limits.MESSAGE:
