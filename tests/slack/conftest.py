@@ -117,7 +117,7 @@ async def run_bot(
         if "signing_secret" in keys:
             await until(lambda: part.port)
         else:
-            await asyncio.wait_for(server.connected.wait(), 5)
+            await asyncio.wait_for(server.connected.wait(), 20)
         await until(lambda: part._presenter)
         yield studio
     finally:

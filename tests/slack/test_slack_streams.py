@@ -146,7 +146,7 @@ async def test_a_restart_in_the_middle_of_a_stream(studio: Studio, ann: Person) 
     await studio.die()
     async with run_bot(studio.server, studio.services, f"{studio.server.url}/api/") as second:
         second.presenter._budget._per_job = 0.01
-        for _ in range(30):
+        for _ in range(200):
             if stream.edits and "More." in stream.shown():
                 break
             await second.say(job_id, LONG + "More. ")  # again: it may not be listening yet
