@@ -79,9 +79,13 @@ class Studio:
     async def tell(self, event: Event) -> None:
         await self.services.wire.publish(event)
 
-    async def say(self, job_id: str, text: str) -> None:
-        """The worker released this much of an answer."""
-        await self.tell(Event(type=EventType.TEXT, job_id=job_id, text=text))
+    async def say(self, job_id: str, text: str, shown: Callable[[], object]) -> None:
+        """The worker released this much of an answer; said again until it is seen, as it would
+        be with the next sentence (an event may be lost: it is a hint)."""
+        async with asyncio.timeout(20):
+            while not shown():
+                await self.tell(Event(type=EventType.TEXT, job_id=job_id, text=text))
+                await asyncio.sleep(0.1)
 
     def put(self, colour: str = "red", size: int = 64) -> str:
         """A picture in the blob store."""

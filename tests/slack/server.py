@@ -327,7 +327,6 @@ class SlackServer:
         self._check("chat.update", given)
         self._age(found)
         if found.streaming:
-            self._fault("chat.update: the message is still streaming")
             raise Refused("streaming_state_conflict")
         found.text, found.blocks = given["text"], given.get("blocks") or []
         found.edits += 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from sqlmodel import select
 
 from storage.models import Job
@@ -30,9 +28,10 @@ async def streaming(studio: Studio, ann: Person) -> tuple[str, Stored]:
     await until(lambda: studio.server.sessions[ann.direct, ts])
     claim = await studio.begin()
     studio.presenter._budget._per_job = studio.presenter._stream_budget._per_job = 0.01
-    await studio.say(claim.job_id, LONG)
+    await studio.say(claim.job_id, LONG, lambda: studio.server.in_channel(ann.direct))
     stream = await card_in(studio, ann.direct)
     assert stream.streaming
+    await until(lambda: not studio.presenter._locks)
     return claim.job_id, stream
 
 
@@ -57,8 +56,7 @@ def _rest(studio: Studio, job_id: str) -> dict[str, object]:
 async def test_an_answer_streams_and_ends_as_one_card(studio: Studio, ann: Person) -> None:
     job_id, stream = await streaming(studio, ann)
     assert stream.text == LONG.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    await studio.say(job_id, LONG + "Three. ")
-    await until(lambda: stream.text.endswith("Three. "))
+    await studio.say(job_id, LONG + "Three. ", lambda: stream.text.endswith("Three. "))
     await end(studio, job_id, LONG + "Three. Done.")
     await until(lambda: buttons(stream.blocks, "regenerate"))
     assert not stream.streaming
@@ -82,10 +80,9 @@ async def test_slack_closes_the_stream_at_five_minutes(studio: Studio, ann: Pers
     began = stream.started
     studio.server.clock = lambda: began + STREAM_LIFE_S + 1
     studio.server.unlimited = True
-    await studio.say(job_id, LONG + "After five minutes. ")
-    await until(lambda: stream.edits and "After five minutes." in stream.shown())
-    await studio.say(job_id, LONG + "After five minutes. And six. ")
-    await until(lambda: "And six." in stream.shown())
+    said = LONG + "After five minutes. "
+    await studio.say(job_id, said, lambda: stream.edits and said.strip()[-20:] in stream.shown())
+    await studio.say(job_id, said + "And six. ", lambda: "And six." in stream.shown())
     await end(studio, job_id, LONG + "After five minutes. And six. The end.")
     await until(lambda: buttons(stream.blocks, "regenerate"))
     assert "The end." in stream.shown()
@@ -98,8 +95,7 @@ async def test_in_a_channel_everybody_sees_it_grow(studio: Studio, ann: Person) 
     card = await card_in(studio)
     claim = await studio.begin()
     studio.presenter._budget._per_job = 0.01
-    await studio.say(claim.job_id, LONG)
-    await until(lambda: "Two <sentences>" in card.shown())
+    await studio.say(claim.job_id, LONG, lambda: "Two <sentences>" in card.shown())
     assert studio.server.of("chat.startStream") == []
     await end(studio, claim.job_id, LONG + "End.")
     await until(lambda: buttons(card.blocks, "regenerate"))
@@ -146,11 +142,8 @@ async def test_a_restart_in_the_middle_of_a_stream(studio: Studio, ann: Person) 
     await studio.die()
     async with run_bot(studio.server, studio.services, f"{studio.server.url}/api/") as second:
         second.presenter._budget._per_job = 0.01
-        for _ in range(200):
-            if stream.edits and "More." in stream.shown():
-                break
-            await second.say(job_id, LONG + "More. ")  # again: it may not be listening yet
-            await asyncio.sleep(0.1)
+        said = LONG + "More. "
+        await second.say(job_id, said, lambda: stream.edits and "More." in stream.shown())
         await end(second, job_id, LONG + "More. End.")
         await until(lambda: buttons(stream.blocks, "regenerate"))
         assert len(second.server.in_channel(ann.direct)) == 1
@@ -173,9 +166,20 @@ async def test_a_workspace_without_streams_has_edits(studio: Studio, ann: Person
     await asked(studio, ann)
     claim = await studio.begin()
     studio.presenter._budget._per_job = 0.01
-    await studio.say(claim.job_id, LONG)
+    await studio.say(claim.job_id, LONG, lambda: studio.server.in_channel(ann.direct))
     card = await card_in(studio, ann.direct)
-    await studio.say(claim.job_id, LONG + "Three. ")
-    await until(lambda: "Three." in card.shown())
+    await studio.say(claim.job_id, LONG + "Three. ", lambda: "Three." in card.shown())
     await end(studio, claim.job_id, LONG + "Three. End.")
     await until(lambda: buttons(card.blocks, "regenerate"))
+
+
+async def test_a_stream_we_died_before_noting_is_closed_by_its_edit(
+    studio: Studio, ann: Person
+) -> None:
+    job_id, stream = await streaming(studio, ann)
+    studio.presenter._streams._sent.clear()
+    await studio.services.posts.note(job_id, stream=None)
+    await end(studio, job_id, LONG + "End.")
+    await until(lambda: buttons(stream.blocks, "regenerate"))
+    assert not stream.streaming
+    assert len(studio.server.in_channel(ann.direct)) == 1

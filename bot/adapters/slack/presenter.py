@@ -16,7 +16,7 @@ from bot.adapters.slack.calls import Closed, Gone, Refusal
 from bot.adapters.slack.cards import Cards, is_direct
 from bot.adapters.slack.render import message, words_for
 from bot.adapters.slack.sessions import Sessions
-from bot.adapters.slack.streams import StreamOver, Streams
+from bot.adapters.slack.streams import STREAMING, StreamOver, Streams
 from bot.core.reply import Reply
 from storage.errors import AtelierError, OperatorError, RetryLater
 from storage.posts import Placed, Posts, PostState
@@ -170,7 +170,7 @@ class SlackPresenter:
             return
         if placed.extra.get("stream"):
             await self._end_stream(placed)
-        await self._cards.redraw(placed, reply)
+        await self._edit(placed, reply)
 
     async def _stream(self, placed: Placed, reply: Reply) -> bool:
         """Show an answer being written as a native stream; False when it has to be edited."""
@@ -182,8 +182,8 @@ class SlackPresenter:
                 ts = await self._streams.start(
                     placed.job_id, at.channel, at.thread, placed.member, reply.text
                 )
-                await self._posts.note(placed.job_id, stream=ts)
                 await self._posts.shown(placed.job_id, ts)
+                await self._posts.note(placed.job_id, stream=ts)
                 return True
             if placed.extra.get("stream") == at.message and self._streams.knows(placed.job_id):
                 await self._streams.go_on(placed.job_id, at.channel, at.message, reply.text)
@@ -194,6 +194,17 @@ class SlackPresenter:
                 await self._cards.post(placed, shown, reply.locale)
                 return True
         return False
+
+    async def _edit(self, placed: Placed, reply: Reply) -> None:
+        """Redraw; a message that still streams (we died before noting that) is closed first."""
+        try:
+            await self._cards.redraw(placed, reply)
+        except Refusal as error:
+            at = placed.address
+            if error.code != STREAMING or at.message is None:
+                raise
+            await self._streams.stop(placed.job_id, at.channel, at.message)
+            await self._cards.redraw(placed, reply)
 
     async def _end_stream(self, placed: Placed) -> None:
         stream = placed.extra.get("stream")
@@ -224,7 +235,7 @@ class SlackPresenter:
         if placed.address.message is None:
             placed = await self._cards.place(placed, reply)
         try:
-            await self._cards.redraw(placed, reply)
+            await self._edit(placed, reply)
         except Gone:
             # Somebody deleted the card: the result was paid for, so it is shown once more.
             await self._cards.redraw(await self._cards.place(placed, reply), reply)

@@ -18,6 +18,10 @@ from bot.adapters.slack.escape import escaped
 log = logging.getLogger(__name__)
 
 
+STREAMING = "streaming_state_conflict"
+"""What Slack says to an edit of a message that still streams."""
+
+
 class StreamOver(Exception):
     """This message takes no more pieces: edit it."""
 
