@@ -22,6 +22,8 @@ from storage.schema import ChatSpec, GenerationStatus, JobKind, Turn, parse_spec
 
 _DIRECTIONS_REMEMBERED = 600
 """Tokens of the session's earlier directions that go along."""
+_SMALL_CONTEXT = 4096
+"""A model with less context than this follows the examples only: more to read confuses it."""
 
 
 class EnhanceInput(Input):
@@ -60,7 +62,7 @@ async def _session(context: Context, idea: str) -> ChatSpec:
     thread = thread_of(context)
     recalled = await context.services.database.look(
         threads.recall, workspace_id=context.actor.workspace.id, thread=thread,
-        tokens=_DIRECTIONS_REMEMBERED,
+        tokens=_DIRECTIONS_REMEMBERED if card.context_tokens >= _SMALL_CONTEXT else 0,
     )  # fmt: skip
     before = tuple(
         Turn(role="assistant" if m.role == "assistant" else "user", text=m.text)

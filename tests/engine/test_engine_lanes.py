@@ -11,6 +11,8 @@ import torch
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Qwen3_5ForCausalLM,
@@ -208,7 +210,7 @@ def test_a_machine_whose_kernels_do_not_share_answers_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     # As if two rows already took another kernel: what was measured does not hold on the whole.
-    monkeypatch.setattr(chat, "measure", lambda _: Bands(Band(1, 8), Band(1, 256)))
+    monkeypatch.setattr(chat, "measure", lambda *_: Bands(Band(1, 8), Band(1, 256)))
     model, tokenizer = chat_model
     with torch.inference_mode():
         runner = ChatRunner(registry.cards["talk"], copy.deepcopy(model), tokenizer, "cpu")
@@ -219,6 +221,23 @@ def test_a_machine_whose_kernels_do_not_share_answers_alone(
     assert [outputs[id(w)][-1] for w in works] == alone
 
 
+@pytest.mark.parametrize("wide", [64, 72, 688])
+def test_odd_widths_share_their_passes_too(wide: int, registry: Registry, chat_spec: Make) -> None:
+    model = tiny(LlamaConfig, LlamaForCausalLM, {})
+    torch.manual_seed(5)
+    config = LlamaConfig(**(model.config.to_dict() | {"intermediate_size": wide}))
+    with torch.inference_mode(False):
+        odd = LlamaForCausalLM(config).eval()
+    with torch.inference_mode():
+        runner = ChatRunner(registry.cards["talk"], odd, byte_tokenizer(512), "cpu")
+        specs = [chat_spec("q" * (9 * i), temperature=0.8, seed=i) for i in range(5)]
+        alone = [answer(runner, spec) for spec in specs]
+        works = [runner.begin(spec, 0) for spec in specs]
+        outputs = steps(runner, works)
+    assert [outputs[id(w)][-1] for w in works] == alone
+    assert runner.bands.write.shared
+
+
 def test_bands_are_what_the_layers_say() -> None:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(96, 160), torch.nn.Linear(160, 96))
@@ -226,7 +245,7 @@ def test_bands_are_what_the_layers_say() -> None:
     x = torch.randn(256, 96)
     with torch.inference_mode():
         for band, rows in ((bands.write, range(1, 9)), (bands.read, (17, 40, 64, 200, 256))):
-            inside = [n for n in rows if band.least <= n <= band.most]
+            inside = [n for n in rows if band.least <= n <= band.most and not n % band.step]
             first = net(x[: inside[-1]])
             for n in inside:
                 assert torch.equal(net(x[:n]), first[:n])

@@ -5,12 +5,17 @@ A product of few rows and one of many take different kernels, and so do some num
 measured). Answers that share a pass keep their bits when every pass stays inside one such band:
 a lone token is padded up to the band's lower end, and what is more than its upper end is split.
 
+Activations depend on the number too: they are computed 32 numbers at a time, and what is left over
+at the end of a block by a scalar that rounds otherwise. So rows are padded to a number whose block
+has nothing left over, and the leftover falls into the padding.
+
 Tokens being written and prompts being read each have their own band, because padding a lone
 token to where prompts are read costs three times its time, and padding it to two rows nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +29,8 @@ MOST_LANES = 8
 MOST_READ = 256
 """Prompt tokens of all answers read in one pass."""
 _READ_FROM = 16
+_BLOCK = 32
+"""Numbers that an activation computes at a time: two AVX-512 registers, four of AVX2."""
 _SAMPLED = (17, 24, 31, 32, 33, 48, 64, 65, 100, 128, 192, 255)
 """Numbers of rows compared with ``MOST_READ``; kernels switch at small numbers and at tiles."""
 
@@ -34,6 +41,12 @@ class Band:
 
     least: int
     most: int
+    step: int = 1
+    """The number has to be a multiple of this."""
+
+    def padded(self, rows: int) -> int:
+        """The number of rows to compute for so many."""
+        return max(self.least, -(-rows // self.step) * self.step)
 
     @property
     def shared(self) -> bool:
@@ -57,11 +70,18 @@ def fixed(lanes: int, chunk: int) -> Bands:
     return Bands(Band(lanes, lanes), Band(chunk, chunk))
 
 
-def measure(layers: Iterable[nn.Module]) -> Bands:
+def measure(layers: Iterable[nn.Module], head: nn.Module | None = None) -> Bands:
     """The bands of a network on this processor: what holds for each shape of its linear layers.
+
+    No activation follows ``head``, the layer that scores words, so that its width is free.
 
     Takes about half a second for a model of 135 million parameters.
     """
+    layers = list(layers)
+    step = 1
+    for layer in layers:
+        if isinstance(layer, nn.Linear) and layer is not head:
+            step = max(step, _BLOCK // math.gcd(_BLOCK, layer.out_features))
     kinds = {
         (layer.out_features, layer.in_features, layer.weight.dtype): layer
         for layer in layers
@@ -71,8 +91,9 @@ def measure(layers: Iterable[nn.Module]) -> Bands:
     least = max((bands.write.least for bands in found), default=1)
     most = min((bands.write.most for bands in found), default=MOST_LANES)
     read = max((bands.read.least for bands in found), default=1)
-    write = Band(least, most) if least <= most else Band(1, 1)
-    return Bands(write, Band(read, MOST_READ))
+    most -= most % step
+    write = Band(least, most, step) if least <= most else Band(1, 1)
+    return Bands(write, Band(read, MOST_READ, step))
 
 
 def _measure(weight: Any) -> Bands:

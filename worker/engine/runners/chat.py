@@ -122,7 +122,7 @@ class ChatRunner:
         """Measured, then proved on the network as a whole; alone when it does not hold."""
         if self.device != "cpu":
             return fixed(MOST_LANES, self.chunk)
-        bands = measure(self.model.modules())
+        bands = measure(self.model.modules(), self.model.get_output_embeddings())
         return bands if self._proved(bands) else Bands(Band(1, 1), Band(1, 1))
 
     def _proved(self, bands: Bands) -> bool:
@@ -219,7 +219,7 @@ class ChatRunner:
             rows.append(Rows(lane, len(ids), len(ids) + len(tokens), at))
             ids += tokens
             places += range(at, at + len(tokens))
-        missing = max(0, band.least - len(ids))
+        missing = band.padded(len(ids)) - len(ids)
         ids += [0] * missing
         places += [0] * missing
         # The last layer makes a score for every word: only where one is wanted, in the band of
