@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -13,23 +11,16 @@ import pytest
 from bot.adapters.web.desk import wanted_locale
 from bot.adapters.web.render import WORDS, Look, Renderer, ordinal, words_for
 from bot.core.reply import Reply
-from bot.core.texts import LOCALES
+from bot.core.texts import LOCALES, load_words
 from storage.schema import JobKind, JobStatus
 from tests.web.checks import Outline
 
 
-def _keys(table: dict[str, Any], prefix: str = "") -> set[str]:
-    found: set[str] = set()
-    for key, value in table.items():
-        found |= _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
-    return found
-
-
 def test_both_languages_have_every_word_and_the_same_blanks() -> None:
-    tables = {loc: tomllib.loads((WORDS / f"{loc}.toml").read_text("utf-8")) for loc in LOCALES}
-    assert _keys(tables["en"]) == _keys(tables["zh"])
+    tables = {locale: load_words(WORDS, locale) for locale in LOCALES}
+    assert tables["en"].keys() == tables["zh"].keys()
     en, zh = words_for("en"), words_for("zh")
-    for key in _keys(tables["en"]):
+    for key in tables["en"]:
         assert set(re.findall(r"{\w+}", en.words[key])) == set(
             re.findall(r"{\w+}", zh.words[key])
         ), key
@@ -45,7 +36,7 @@ def test_every_word_the_page_uses_exists_and_is_used() -> None:
     )
     used = set(re.findall(r"""\b(?:t|texts)\(\s*["']([a-z_]+\.[a-z_]+)["']""", sources))
     used |= {f"js.{key}" for key in re.findall(r"""\bsay\(\s*["']([a-z_]+)["']""", sources)}
-    have = _keys(tomllib.loads((WORDS / "en.toml").read_text("utf-8")))
+    have = set(load_words(WORDS, "en"))
     assert used - have == set()
     computed = {"status", "quick", "option_name", "choice", "error"}
     said = {"js.queued", "js.started", "js.succeeded", "js.failed", "js.rejected", "js.cancelled",

@@ -32,7 +32,7 @@ Enlarge = Callable[[Image.Image], Image.Image]
 
 def psnr(made: Pixels, true: Pixels) -> float:
     """Peak signal to noise ratio in dB."""
-    error = np.mean((made.astype(np.float64) - true.astype(np.float64)) ** 2)
+    error = float(np.mean((made.astype(np.float64) - true.astype(np.float64)) ** 2))
     return float(10 * np.log10(255**2 / max(error, 1e-10)))
 
 
@@ -101,7 +101,7 @@ def held(one: Set, most: int) -> list[int]:
 
 def photographs() -> list[Pixels]:
     """The middle of scikit-learn's two sample photographs (CC-BY 2.0), 256 px."""
-    from sklearn.datasets import load_sample_images  # type: ignore[import-untyped]
+    from sklearn.datasets import load_sample_images
 
     cut = []
     for image in load_sample_images().images:
