@@ -11,7 +11,7 @@ from bot.core.attachment import Upload
 from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, submit_job
-from bot.core.inputs import Input, Phrase, Question
+from bot.core.inputs import QUESTION_MAX, Input, Phrase, Question
 from bot.core.reply import Reply, Tone, Visibility
 from moderation.pipeline import Surface
 from storage import book, threads
@@ -30,7 +30,7 @@ EARLIER = "Earlier in this conversation: "
 class AskInput(Input):
     """A question, and where its conversation is kept."""
 
-    prompt: Question = Field(json_schema_extra={"kind": "long"})
+    prompt: Question = Field(json_schema_extra={"kind": "long", "max_length": QUESTION_MAX})
     image: Upload = Field(default=None, json_schema_extra={"kind": "image"})
     thread: Phrase = Field(default="", json_schema_extra={"kind": "text"})
     max_tokens: int | None = Field(

@@ -162,12 +162,13 @@ def options_of(
             default = str(getattr(card, name))
         if name == "steps":
             high = float(card.max_steps)
+        longest = int(extra.get("max_length", PROMPT_MAX))  # type: ignore[arg-type]
         options.append(
             OptionInfo(
                 name=name, kind=kind, help=texts(f"option.{command}.{name}"),
                 required=info.is_required(), default=default, minimum=low, maximum=high,
                 step=float(extra["step"]) if "step" in extra else None,  # type: ignore[arg-type]
-                max_length=PROMPT_MAX if kind in ("text", "long") else None, choices=choices,
+                max_length=longest if kind in ("text", "long") else None, choices=choices,
             )
         )  # fmt: skip
     return tuple(options)

@@ -111,6 +111,14 @@ async def test_a_seed_beyond_discords_numbers_arrives_unchanged(stage: Stage) ->
     assert stage.jobs()[0].spec["seed"] == 2**63 - 1
 
 
+async def test_a_question_may_be_as_long_as_the_core_takes(stage: Stage) -> None:
+    told = await payloads(stage.client)
+    prompt = next(o for o in told["ask", 1]["options"] if o["name"] == "prompt")
+    assert prompt["max_length"] == 4000
+    await stage.ann.slash(stage.channel, "ask", prompt="word " * 700)
+    assert len(stage.jobs()) == 1
+
+
 async def test_completing_a_model_tells_how_busy_it_is(stage: Stage) -> None:
     stranger = actor(stage.database, workspace="elsewhere", credits=50, now=stage.services.clock())
     for _ in range(3):

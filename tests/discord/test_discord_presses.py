@@ -184,6 +184,23 @@ async def test_a_start_image_chosen_before_a_restart_is_asked_for_again(stage: S
     assert stage.jobs() == []
 
 
+async def test_the_describe_menu_puts_that_picture_into_words(stage: Stage) -> None:
+    theirs = await stage.eve.send(stage.channel, "look", attachments=[("cat.png", apple())])
+    seen: list[Any] = []
+
+    async def spied(invocation: Any) -> Any:
+        from bot.core.reply import Reply
+
+        seen.append(invocation)
+        return Reply(text="A red apple.")
+
+    stage.client.core.dispatch = spied  # type: ignore[method-assign]
+    result = await stage.ann.context_menu(stage.channel, "Describe", theirs)
+    assert seen[0].command == "describe"
+    assert [v.url for v in seen[0].values.values()] == [theirs.attachments[0].url]
+    assert "A red apple." in stage.private(result)
+
+
 async def test_closed_direct_messages_are_said(stage: Stage) -> None:
     await made(stage)
     stage.env.inject_error("POST", "/channels/*/messages", status=403, code=50007)

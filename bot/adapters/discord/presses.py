@@ -28,7 +28,7 @@ async def press(
 ) -> None:
     """One press, from acknowledgement to answer."""
     known = Verb(verb) if verb in set(Verb) else None
-    effect = EFFECTS[known] if known is not None else Effect.PRIVATE
+    effect = EFFECTS.get(known, Effect.PRIVATE) if known is not None else Effect.PRIVATE
     if ask and known is not None:
         await _ask(interaction, known, target)
         return
