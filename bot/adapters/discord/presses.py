@@ -70,7 +70,9 @@ async def _in_place(
 
 async def _ask(interaction: discord.Interaction[Any], verb: Verb, target: str) -> None:
     words = words_for(pick_locale(str(interaction.locale)))
-    page = question(words(f"confirm.{verb}"), str(verb), target, words(f"button.{verb}"))
+    asked = f"confirm.{verb}" if words.has(f"confirm.{verb}") else "press.sure"
+    label = f"button.{verb}" if words.has(f"button.{verb}") else "press.yes"
+    page = question(words(asked), str(verb), target, words(label))
     await interaction.response.send_message(view=page.view, ephemeral=True, allowed_mentions=SILENT)
 
 

@@ -48,7 +48,10 @@ _STYLES = {
 _ICONS = {
     "reroll": "🎲", "edit": "✏️", "regenerate": "🔄", "delete": "🗑️",
     "report": "🚩", "show": "👁️", "vary_subtle": "🪄", "vary_strong": "✨", "upscale": "🔍",
-    "finish": "🖼️", "favourite": "⭐", "again": "🧪",
+    "finish": "🖼️", "favourite": "⭐", "again": "🧪", "draw": "🎨", "reword": "✏️", "pick": "🧭",
+    "confirm": "✅", "config": "⚙️", "case": "🗂️", "approve": "✅", "blur": "🌫️", "deny": "⛔",
+    "strike": "⚡", "ban": "🔨", "escalate": "⏫", "ask": "❓", "agree": "🤝", "undo": "↩️",
+    "appeal": "📨", "uphold": "⚖️", "overturn": "🔁",
 }  # fmt: skip
 
 
