@@ -10,7 +10,7 @@ from bot.core.muse import WRITTEN, draw_buttons, drawn_from, written
 from bot.core.reply import Button, Field, Picture, Progress, Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.statements import statement
-from bot.core.texts import Texts
+from bot.core.texts import Texts, credits_in_words
 from storage import favourites, ledger, views
 from storage.ledger import Balance
 from storage.models import Generation
@@ -350,7 +350,7 @@ def _facts_of(spec: ImageSpec, cost: int | None, texts: Texts) -> tuple[Field, .
         Field(label=texts("field.steps"), value=str(spec.steps)),
         Field(label=texts("field.guidance"), value=f"{spec.guidance:g}"),
         Field(label=texts("field.model"), value=spec.model),
-        Field(label=texts("field.cost"), value=texts("amount.credits", n=cost or 0)),
+        Field(label=texts("field.cost"), value=credits_in_words(cost or 0, texts)),
     ]
     if spec.style:
         fields.insert(1, Field(label=texts("field.style"), value=spec.style))
@@ -433,7 +433,7 @@ def _answer(seen: JobView, spec: ChatSpec, texts: Texts) -> dict[str, object]:
         "fields": (
             Field(label=texts("field.model"), value=spec.model),
             Field(label=texts("field.seed"), value=str(made.seed), code=True),
-            Field(label=texts("field.cost"), value=texts("amount.credits", n=seen.job.cost or 0)),
+            Field(label=texts("field.cost"), value=credits_in_words(seen.job.cost or 0, texts)),
         ),
         "buttons": (
             *(draw_buttons(made, texts) if spec.template == "describe" else ()),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bot.core.reply import Button, Field, Verb
-from bot.core.texts import Texts
+from bot.core.texts import Texts, credits_in_words
 from storage.models import Generation
 from storage.scene import PARTS
 from storage.schema import ChatSpec, ImageSpec, Verdict
@@ -42,7 +42,7 @@ def written(
         "text": text,
         "fields": (
             Field(label=texts("field.model"), value=spec.model),
-            Field(label=texts("field.cost"), value=texts("amount.credits", n=seen.job.cost or 0)),
+            Field(label=texts("field.cost"), value=credits_in_words(seen.job.cost or 0, texts)),
         ),
         "buttons": (
             *buttons,

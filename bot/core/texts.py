@@ -62,6 +62,11 @@ class Texts:
         return key in self.words
 
 
+def credits_in_words(n: int, texts: Texts) -> str:
+    """An amount of credits: "1 credit", "12 credits"."""
+    return texts("amount.credit") if n == 1 else texts("amount.credits", n=n)
+
+
 @cache
 def _texts(locale: str, folders: tuple[Path, ...]) -> Texts:
     words: dict[str, str] = {}
