@@ -17,8 +17,8 @@ from bot.commands import COMMANDS, PRESSES
 from bot.core.command import Core
 from bot.core.services import Services
 from storage.schema import Platform
-from tests.discord.discord_rules import follow_the_rules, remember_nonces
-from tests.discord.stage import Stage, texts_of
+from tests.discord.discord_rules import remember_nonces
+from tests.discord.stage import Stage, StageClock, build_stage, texts_of
 from tests.drivers import Card
 
 
@@ -141,14 +141,6 @@ def _buttons(message: Message) -> tuple[tuple[str, str], ...]:
     return tuple(_press(node["custom_id"]) for node in _nodes(message.components))
 
 
-class _Clock:
-    env: simcord.Env | None = None
-
-    def __call__(self) -> int:
-        assert self.env is not None
-        return round(self.env.now().timestamp() * 1000)
-
-
 @asynccontextmanager
 async def driving(services: Services) -> AsyncIterator[DiscordDriver]:
     """A server with ann, eve and the bot in it."""
@@ -157,7 +149,7 @@ async def driving(services: Services) -> AsyncIterator[DiscordDriver]:
     from storage.posts import Posts
     from storage.vault import Vault
 
-    clock = _Clock()
+    clock = StageClock()
     posts = Posts(services.database, Vault(b"k" * 32), clock)
     services = dataclasses.replace(services, clock=clock, posts=posts)
     client = DiscordClient(Core(services, COMMANDS, PRESSES), gap_s=0.02, channel_gap_s=0.01)
@@ -165,17 +157,7 @@ async def driving(services: Services) -> AsyncIterator[DiscordDriver]:
     clock.env = env
     await env.start()
     try:
-        guild = env.create_guild("Orchard")
-        channel = guild.create_text_channel("studio")
-        stage = Stage(
-            env=env, client=client, services=services, database=services.database, guild=guild,
-            channel=channel,
-            ann=guild.add_member(env.create_user("ann", global_name="Ann")),
-            eve=guild.add_member(env.create_user("eve", global_name="Eve")),
-            mod=guild.add_member(env.create_user("mo", global_name="Mo")),
-        )  # fmt: skip
-        follow_the_rules(stage)
-        await env.advance_time(8 * 86_400)
+        stage = await build_stage(env, client, services, services.database)
         yield DiscordDriver(stage)
     finally:
         await env.shutdown()
