@@ -167,11 +167,14 @@ def _field_of(option: OptionInfo) -> FormField:
 
 
 def _hint(option: OptionInfo) -> str:
-    """The default and the range, in the shortest way."""
-    said = [option.default] if option.default and not option.required else []
+    """How it is typed in a command, with its default and its range: ``steps:20 (1–100)``."""
+    if option.kind == "image" or option.required:
+        return ""
+    default = "" if option.kind == "flag" else option.default
+    said = f"{option.name}:{default or '…'}"
     if option.minimum is not None and option.maximum is not None and option.maximum < 1e6:
-        said.append(f"{option.minimum:g}–{option.maximum:g}")
-    return " · ".join(said)
+        said += f" ({option.minimum:g}–{option.maximum:g})"
+    return said
 
 
 def _input(item: FormField, texts: Texts) -> Block:
