@@ -6,11 +6,12 @@ from functools import partial
 
 from pydantic import Field as Option
 
-from bot.core.case_card import NEEDS_WORDS, RULING_OF, case_card, ruling_form
+from bot.core import review_room
+from bot.core.case_card import NEEDS_WORDS, RULING_OF, ruling_form
 from bot.core.command import Command, Context, PressHandler
 from bot.core.inputs import Input, Phrase
 from bot.core.reply import Button, Field, Form, FormField, Reply, Tone, Verb, Visibility
-from storage import audit, credits, review, review_views, strikes
+from storage import credits, review, review_views, strikes
 from storage.errors import BadInput, NotAllowed
 from storage.models import Case
 from storage.review_words import FINAL
@@ -66,11 +67,7 @@ def _line(case: Case, context: Context) -> str:
 
 async def show_case(context: Context, case_id: str) -> Reply:
     """A case's card as it is now."""
-    now = context.services.clock()
-    seen = await context.services.database.look(
-        review_views.view, case_id, workspace_id=context.actor.workspace.id, now=now
-    )
-    return case_card(seen, context.texts, now=now)
+    return await review_room.show_case(context.services, context.actor, case_id, context.texts)
 
 
 async def press_case(context: Context, target: str) -> Reply:
@@ -198,28 +195,9 @@ async def strikes_(context: Context, values: StrikesInput) -> Reply:
     )
 
 
-async def reveal(context: Context, case_id: str) -> str | None:
-    """The blob of a held picture for a moderator, written down; None when it is sealed or gone."""
-    if not role_at_least(context.actor.member.role, Role.MODERATOR):
-        raise NotAllowed("moderators_only")
-    services = context.services
-    now = services.clock()
-    seen = await services.database.look(
-        review_views.view, case_id, workspace_id=context.actor.workspace.id, now=now
-    )
-    shown = case_card(seen, context.texts, now=now).pictures
-    if not shown or shown[0].blob is None:
-        return None
-    await services.database.run(
-        audit.write, seen.case.workspace_id, actor_id=context.actor.member.id, verb="reveal",
-        target=case_id, now=now,
-    )  # fmt: skip
-    return shown[0].blob
-
-
 async def press_reveal(context: Context, target: str) -> Reply:
     """The held picture, clear, for the moderator who asked; that they looked is written down."""
-    blob = await reveal(context, target)
+    blob = await review_room.reveal(context.services, context.actor, target, context.texts)
     card = await show_case(context, target)
     if blob is None or not card.pictures:
         return card

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from sqlmodel import Session, select
 
-from bot.commands.review import reveal
-from bot.core.command import Context
 from bot.core.delivery import Delivery
 from bot.core.reply import EFFECTS, Effect, Reply, Verb
+from bot.core.review_room import reveal
 from bot.core.services import Services
 from storage import audit
 from storage.database import Database
@@ -187,23 +186,11 @@ async def test_revealing_is_a_moderator_s_and_is_written_down(
 ) -> None:
     job = (await fake.say("imagine", prompt="a statue")).job_id or ""
     case = hold(database, services, job, Category.SEX)
-    assert fake.core is not None
-
-    async def context(name: str, role: str) -> Context:
-        who = fake.who(name, role)
-        return Context(
-            actor=await services.actor(who),
-            who=who,
-            address=fake.address(),
-            key="k",
-            texts=services.texts("en"),
-            services=services,
-            catalog=fake.core.catalog,
-        )  # type: ignore[union-attr]
-
+    texts = services.texts("en")
     with pytest.raises(NotAllowed):
-        await reveal(await context("ann", "member"), case.id)
-    assert await reveal(await context("mod", "moderator"), case.id) is not None
+        await reveal(services, await services.actor(fake.who("ann")), case.id, texts)
+    mod = await services.actor(fake.who("mod", "moderator"))
+    assert await reveal(services, mod, case.id, texts) is not None
     assert database.read(lambda s: audit.lines(s, case.workspace_id))[0].verb == "reveal"
 
 

@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from bot.adapters.web.access import Access
 from bot.adapters.web.api import make_api
+from bot.adapters.web.consoles import make_consoles
 from bot.adapters.web.desk import Desk
 from bot.adapters.web.live import WebPresenter
 from bot.adapters.web.pages import make_pages
@@ -83,6 +84,7 @@ def make_app(
     app.include_router(make_pages(desk))
     app.include_router(make_verify(desk))
     app.include_router(make_api(desk))
+    app.include_router(make_consoles(desk))
     app.include_router(make_pictures(reader))
     app.mount("/static", _Static(directory=_STATIC), name="static")
     app.add_middleware(Access, token=token, denied=denied, hosts=hosts)

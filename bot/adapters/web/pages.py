@@ -87,6 +87,7 @@ def make_pages(desk: Desk) -> APIRouter:
             "card": None,
             "toast": None,
             "form": None,
+            "decision": reply.data.get("decision_id"),
         }
         if reply.form is not None:
             body["form"] = renderer.form(reply, look)

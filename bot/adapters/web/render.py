@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from markupsafe import Markup
 
 from bot.adapters.web.controls import form_controls
 from bot.adapters.web.markdown import to_html
-from bot.core.reply import Picture, Reply, Tone, Verb
+from bot.core.reply import Document, Picture, Reply, Tone, Verb
 from bot.core.texts import Texts, texts_for
 from storage.schema import JobKind, JobStatus
 
@@ -120,6 +121,7 @@ class Renderer:
             "percent": _percent,
             "facts_of": _facts,
             "download_of": _download,
+            "file_of": _file,
         }
 
     def _moment(self, at: int, texts: Texts) -> str:
@@ -212,3 +214,9 @@ def _scripts() -> list[str]:
 def _with_prefix(words: dict[str, str], prefix: str) -> dict[str, str]:
     """The sentences that the page's own script says."""
     return {k.removeprefix(prefix): v for k, v in words.items() if k.startswith(prefix)}
+
+
+def _file(document: Document) -> str:
+    """A file inside the page itself: it is for one person and kept nowhere."""
+    content = base64.b64encode(document.content).decode()
+    return f"data:{document.media_type};base64,{content}"
