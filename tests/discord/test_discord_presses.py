@@ -201,6 +201,31 @@ async def test_the_describe_menu_puts_that_picture_into_words(stage: Stage) -> N
     assert "A red apple." in stage.private(result)
 
 
+async def test_a_held_picture_is_reviewed_in_chat_and_then_posted_where_it_was_asked_for(
+    stage: Stage,
+) -> None:
+    from bot.core.cards import job_reply
+    from tests.discord.stage import held
+
+    await stage.ann.slash(stage.channel, "imagine", prompt="a knight")
+    stage.finish(stage.picture(verdict=held()))
+    await stage.deliver()
+    desk = (await stage.mod.slash(stage.channel, "review")).response
+    assert desk is not None
+    opened = await stage.mod.click(desk, label=labels_of(desk)[0])
+    shown = opened.followups[0] if opened.followups else opened.response
+    assert shown is not None
+    assert shown.ephemeral
+    assert [a for a in labels_of(shown) if "Approve" in a]
+    assert all(f.filename.startswith("SPOILER_") for f in shown.attachments)
+    await stage.mod.click(shown, label=next(a for a in labels_of(shown) if a == "Approve"))
+    job = stage.jobs()[0]
+    reply = await job_reply(stage.services, job.id, "en", workspace_id=job.workspace_id)
+    await stage.client.presenter.update_now(reply)
+    assert stage.cards()[0].attachments, "everybody sees it now"
+    assert "Held" not in texts_of(stage.cards()[0])
+
+
 async def test_closed_direct_messages_are_said(stage: Stage) -> None:
     await made(stage)
     stage.env.inject_error("POST", "/channels/*/messages", status=403, code=50007)

@@ -127,14 +127,15 @@ def _note(reply: Reply, texts: Texts) -> list[Page]:
         lines = body if index == 0 else []
         shown = [*lines, part] if part else [*lines]
         last = index == len(parts) - 1
-        if last and facts:
-            shown.append("\n".join(facts))
         view = ui.LayoutView(timeout=None)
         box = ui.Container[Any](accent_colour=_COLOURS[reply.tone])
         files = tuple(_files(reply)) if last else ()
         if files:
             box.add_item(_gallery(files))
-        box.add_item(ui.TextDisplay("\n".join(shown) or "…"))
+        if shown or not (last and facts):
+            box.add_item(ui.TextDisplay("\n".join(shown) or "…"))
+        if last and facts:
+            box.add_item(ui.TextDisplay("\n".join(facts)))
         if last:
             _add_rows(box, rows(reply))
         view.add_item(box)
