@@ -43,7 +43,7 @@ async def test_02_a_personal_limit_is_said_privately_and_costs_nothing(stage: St
     set_limits(stage.database, max_queued=1)
     await imagine(stage)
     result = await stage.ann.slash(stage.channel, "imagine", prompt="another")
-    assert "1 jobs in line" in stage.private(result)
+    assert "in line" in stage.private(result)
     assert len(stage.jobs()) == 1
     assert len(stage.cards()) == 1
     assert sound(stage.database)
@@ -282,7 +282,7 @@ async def test_25_the_price_is_said_and_a_failure_says_that_nothing_was_charged(
     await imagine(stage)
     stage.finish(stage.picture())
     await stage.deliver()
-    assert "Cost 1 credits" in texts_of(stage.cards()[0])
+    assert "Cost 1 credit" in texts_of(stage.cards()[0])
     await imagine(stage)
     stage.finish(status=JobStatus.FAILED, error_code="bad_picture", cost=0)
     await stage.deliver()
