@@ -10,20 +10,26 @@ from functools import cache
 
 from moderation.lists import Lists
 from moderation.pipeline import Observer, Pipeline
+from moderation.stages.heads import HeadsStage
 from moderation.stages.terms import TermsStage
 
 
-def prompt_pipeline(timeout_s: float = 10.0, observe: Observer | None = None) -> Pipeline:
-    """Text only: prompts, negative prompts, names and answers. Loads in 0.1 s.
+def prompt_pipeline(
+    timeout_s: float = 10.0, observe: Observer | None = None, *, heads: bool = True
+) -> Pipeline:
+    """Text only: prompts, negative prompts, names and answers. Loads in half a second.
 
-    A picture given to it is held, because nothing here can see it.
+    A picture given to it is held, because nothing here can see it. ``heads=False`` leaves only
+    the word lists, to see what the heads add.
     """
-    return Pipeline(text_stages(), timeout_s=timeout_s, observe=observe)
+    stages = text_stages()
+    return Pipeline(stages if heads else stages[:1], timeout_s=timeout_s, observe=observe)
 
 
-def text_stages() -> tuple[TermsStage]:
+def text_stages() -> tuple[TermsStage, HeadsStage]:
     """The stages that read text, word lists first."""
-    return (TermsStage(),)
+    terms = TermsStage()
+    return terms, HeadsStage(slurs=terms.slurs)
 
 
 @cache

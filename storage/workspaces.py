@@ -207,3 +207,9 @@ def revive(session: Session, workspace_id: str, external_id: str) -> Member | No
 def settings_of(session: Session, workspace_id: str) -> dict[str, Any]:
     """What a workspace's admins changed; empty for the defaults."""
     return dict(session.get_one(Workspace, workspace_id).settings)
+
+
+def local_settings(session: Session) -> dict[str, Any]:
+    """Settings of the local workspace; empty before anyone used it."""
+    space = session.exec(select(Workspace).where(Workspace.platform == Platform.LOCAL)).first()
+    return dict(space.settings) if space is not None else {}

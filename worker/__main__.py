@@ -82,7 +82,7 @@ def build_likeness(settings: WorkerSettings) -> Likeness | None:
 async def serve(
     settings: WorkerSettings,
     make_engine: Callable[[WorkerSettings, Registry], Engine] = build_engine,
-    make_gate: Callable[[], Pipeline] = output_pipeline,
+    make_gate: Callable[..., Pipeline] = output_pipeline,
 ) -> None:
     """Run until SIGTERM or SIGINT (or the parent is gone), then give back what is not done."""
     stop = asyncio.Event()
@@ -99,7 +99,8 @@ async def serve(
     engine = make_engine(settings, registry)
     if isinstance(engine, Engine):
         engine.listen(metrics)
-    gate = make_gate()
+    guard = {"guard": settings.guard_model, "device": pick_device(settings.device)}
+    gate = make_gate(**guard) if settings.guard_model else make_gate()
     identity = await asyncio.to_thread(ensure_identity, settings.home)
     await asyncio.gather(gate.load(), engine.start())
     for model in (registry.image_default, registry.chat_default):

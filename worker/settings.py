@@ -40,6 +40,8 @@ class WorkerSettings(StorageSettings):
     """When set, the worker stops once this process is no longer its parent."""
     lease_ms: int = Field(default=LEASE_MS, ge=500)
     """How long a claim lasts without renewal; renewed at three tenths of it."""
+    guard_model: str = ""
+    """A guard model on this machine (Qwen3Guard-Gen, say) that judges text as well; empty: none."""
     log_level: str = "INFO"
 
     @property

@@ -26,6 +26,9 @@ app = typer.Typer(
 ledger_app = typer.Typer(help="The credit ledger.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 
+moderation_app = typer.Typer(help="The filters.", no_args_is_help=True)
+app.add_typer(moderation_app, name="moderation")
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
 ]
@@ -323,6 +326,44 @@ def verify(
     from bot.cli.trouble import guarded
 
     raise typer.Exit(guarded(lambda: work.run(file, json=json), json=json))
+
+
+@moderation_app.command("eval")
+def moderation_eval(
+    path: Annotated[Path, typer.Argument(help="A labelled JSONL file, or a folder of them.")],
+    json: Json = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Texts of each file, at most.")] = None,
+    assume: Annotated[
+        int | None, typer.Option(min=0, max=1, help="Label of texts that have none: 0 or 1.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a reliability plot (SVG) here.")] = None,
+    words_only: Annotated[
+        bool, typer.Option("--words-only", help="Without the trained heads: word lists alone.")
+    ] = False,
+) -> None:
+    """False positives, recall and AUPRC of the text filters on labelled texts."""
+    from bot.cli import moderation as work
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(
+        guarded(
+            lambda: work.run_eval(
+                path, json=json, limit=limit, assume=assume, plot_to=plot, words_only=words_only
+            ),
+            json=json,
+        )
+    )
+
+
+@moderation_app.command("try")
+def moderation_try(
+    text: Annotated[str, typer.Argument(help="A text to judge.")], json: Json = False
+) -> None:
+    """Every score of one text against this workspace's thresholds."""
+    from bot.cli import moderation as work
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(guarded(lambda: work.run_try(text, json=json), json=json))
 
 
 @ledger_app.command("verify")

@@ -9,6 +9,7 @@ from bot.commands.again import AGAIN
 from bot.commands.chat import ASK, PERSONA, RESET
 from bot.commands.confirm import confirm
 from bot.commands.imagine import IMAGINE, UPSCALE
+from bot.commands.mod import MOD
 from bot.commands.money import CODE, CREDITS, GIFT, GRANT, LINK, REDEEM, TIER
 from bot.commands.muse import BRAINSTORM, DESCRIBE, ENHANCE, draw, pick, reword
 from bot.commands.presses import PRESSES as JOB_PRESSES
@@ -45,6 +46,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     TIER,
     CODE,
     VERIFY,
+    MOD,
     HELP,
 )
 

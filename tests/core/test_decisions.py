@@ -113,3 +113,16 @@ async def test_records_go_when_their_time_is_up(
     assert [r.outcome for r in records(services)] == ["block"]
     clock.advance(90 * decisions.DAY_MS)
     assert services.database.write(decisions.purge, now=clock()) == 1
+
+
+async def test_moderators_see_every_score_and_members_none(
+    fake: FakeAdapter, services: Services
+) -> None:
+    reply = await fake.say("mod", action="try", text="h.a.r.d.c.o.r.e p0rn")
+    assert reply.code == "role_needed" and not reply.fields
+    reply = await fake.say("mod", "mia", role="moderator", action="try", text="hardcore porn")
+    assert reply.code is None and reply.data["outcome"] == "block"
+    assert reply.data["severity"]["SEX"] >= 0.9 and "SEX" in reply.fields[0].label
+    assert "text.terms" in reply.fields[0].value
+    assert "text.heads/SELF" in reply.data["scores"]
+    assert records(services) == [], "nothing is kept"

@@ -1,0 +1,1 @@
+"""How good the filters are: labelled sets in, figures with intervals out."""
