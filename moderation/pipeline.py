@@ -153,6 +153,10 @@ class Pipeline:
         if len({stage.name for stage in self.stages}) < len(self.stages):
             raise ValueError("stage names must be unique")
 
+    def watch(self, observe: Observer) -> None:
+        """Tell this observer of every check from now on (instead of an earlier one)."""
+        self._observe = observe
+
     async def load(self) -> None:
         """Load every stage now rather than at the first message.
 

@@ -101,6 +101,7 @@ async def serve(
         engine.listen(metrics)
     guard = {"guard": settings.guard_model, "device": pick_device(settings.device)}
     gate = make_gate(**guard) if settings.guard_model else make_gate()
+    gate.watch(metrics.stage)
     identity = await asyncio.to_thread(ensure_identity, settings.home)
     await asyncio.gather(gate.load(), engine.start())
     for model in (registry.image_default, registry.chat_default):

@@ -57,6 +57,10 @@ class Metrics(Meter):
         self._gate = Histogram(
             "atelier_gate_seconds", "Judging one thing.", ["surface"], buckets=_SECONDS, registry=r
         )
+        self._stages = Histogram(
+            "atelier_stage_seconds", "One check of one stage, and how it ended.",
+            ["stage", "ending"], buckets=_SECONDS, registry=r,
+        )  # fmt: skip
         self._loads = Histogram(
             "atelier_model_load_seconds", "Bringing a model onto the device.", ["model"],
             buckets=_SECONDS, registry=r,
@@ -69,6 +73,10 @@ class Metrics(Meter):
             "atelier_remade_total", "Pictures made again with the next seed.", ["why"], registry=r
         )
         self._busy = Gauge("atelier_running_jobs", "Jobs running here.", registry=r)
+
+    def stage(self, name: str, ms: float, ending: str) -> None:
+        """A moderation stage has answered, or failed to: anything but ``ok`` held something."""
+        self._stages.labels(name, str(ending)).observe(ms / 1000)
 
     # ---- jobs ----------------------------------------------------------------------------------
 

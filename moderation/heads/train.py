@@ -40,9 +40,13 @@ TARGETS: dict[str, tuple[float, float]] = {
     "HATE": (0.001, 0.0003), "HAR": (0.002, 0.0005), "SELF": (0.004, 0.0005),
     "SEX": (0.001, 0.0003), "SEXC": (0.001, 0.0003), "VIO": (0.0005, 0.0002),
     "ILL": (0.0005, 0.0002), "WEAP": (0.001, 0.0003), "PII": (0.0005, 0.0002),
-    "INJ": (0.01, 0.006),
+    "INJ": (0.006, 0.003),
 }  # fmt: skip
 """All heads together stay within 1 % on image prompts; each code's share is set here."""
+
+MARGIN: dict[str, float] = {"VIO": 1.0, "ILL": 1.0, "HATE": 0.5, "WEAP": 0.5}
+"""Added to the lines of heads whose positives are few or of one kind, in logits: their transfer
+to other texts is poor, so that what they hold should be plain."""
 
 POOLS = {
     "image": ("diffusiondb_refl", "partiprompts", "sneakyprompt_animals"),
@@ -152,7 +156,7 @@ def train_head(
                 kept.append(line(pool, share))
     best_dense = logistic(dense[rows], y, weight, 8.0)
     best_sparse = logistic(sparse[rows], y, weight, 4.0)
-    hold = max(lines[0])
+    hold = max(lines[0]) + MARGIN.get(code, 0.0)
     head = Head(
         code, best_dense.coef_[0], float(best_dense.intercept_[0]), best_sparse.coef_[0],
         float(best_sparse.intercept_[0]), mix, hold, max(max(lines[1]), hold + 0.25),

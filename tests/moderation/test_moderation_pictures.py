@@ -26,6 +26,7 @@ from moderation.stages.ocr import PictureTextStage
 from moderation.stages.terms import TermsStage
 from storage.schema import Category, Flag, Outcome, Verdict
 from tests.marks.pictures import again, icon, photo
+from worker.metrics import Metrics
 
 TERMS = TermsStage()
 
@@ -223,15 +224,19 @@ class Planted:
      [Flag.model_construct(category="NOPE", score=0.1, stage="s", detail="")]],
 )  # fmt: skip
 async def test_a_planted_failure_in_any_place_holds(place: str, answer: object) -> None:
-    seen: list[tuple[str, str]] = []
-    pipeline = Pipeline(
-        [Planted(place, answer), Planted("image.ok", []), Planted("text.ok", [])],
-        observe=lambda stage, ms, ending: seen.append((stage, str(ending))),
-    )
+    metrics = Metrics()
+    pipeline = Pipeline([Planted(place, answer), Planted("image.ok", []), Planted("text.ok", [])])
+    pipeline.watch(metrics.stage)
     content = Content(Surface.OUTPUT, image=icon(), text="a caption")
     verdict = await pipeline.judge(content, DEFAULT_POLICY)
     assert verdict.outcome is Outcome.HOLD and verdict.categories() == [Category.FAULT]
-    assert dict(seen)[place] in ("raised", "junk")
+    counted = {
+        sample.labels["ending"]: sample.value
+        for metric in metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "atelier_stage_seconds_count" and sample.labels["stage"] == place
+    }
+    assert sum(counted.values()) == 1 and set(counted) <= {"raised", "junk"}
 
 
 @pytest.mark.parametrize(

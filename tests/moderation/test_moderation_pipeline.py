@@ -291,7 +291,7 @@ assert not early, early
 pipeline = moderation.build.prompt_pipeline()
 moderation.build_output.output_pipeline()
 asyncio.run(pipeline.load())
-late = {"nudenet", "torch", "onnxruntime", "cv2", "PIL", "numpy"} & set(sys.modules)
+late = {"nudenet", "torch", "onnxruntime", "cv2", "PIL"} & set(sys.modules)
 assert not late, late
 """
 
