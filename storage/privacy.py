@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import delete, or_
 from sqlmodel import Session, col, select
 
+from storage import decisions
 from storage.allowance import DAY_MS
 from storage.linking import identities
 from storage.models import (
@@ -199,6 +200,8 @@ def forget(session: Session, member: Member, *, now: Millis) -> Forgotten:
         _blank(session, job, done.blobs, keep_words=kept)
         done.jobs += 1
     session.execute(delete(Favourite).where(col(Favourite.member_id).in_(ids)))
+    for identity in ids:
+        decisions.forget_member(session, member_id=identity)
     for person in people:
         space = session.get_one(Workspace, person.workspace_id)
         if not person.external_id.startswith("forgotten:"):

@@ -16,7 +16,7 @@ from moderation.heads.window import windows
 from storage.schema import Category
 
 WINDOWS = 6
-"""Windows looked at to choose the one that is embedded: the first 120 tokens or so."""
+"""Windows looked at to choose the one that is embedded: the first 100 tokens or so."""
 
 _KEPT = 512
 

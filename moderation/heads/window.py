@@ -1,4 +1,4 @@
-"""The part of a text that is embedded: at most some 20 tokens, so that one text takes < 30 ms.
+"""The part of a text that is embedded: at most some 17 tokens, so that one text takes < 30 ms.
 
 The embedding model costs about 1.2 ms a token on one core. Length in tokens is estimated from
 the letters (a Latin letter a quarter, a Chinese one three quarters of a token), which needs no
@@ -7,8 +7,8 @@ tokenizer and errs by some ten per cent.
 
 from __future__ import annotations
 
-BUDGET = 20.0
-"""Estimated tokens in one window when judging: some 24 ms on one idle core."""
+BUDGET = 17.0
+"""Estimated tokens in one window when judging: some 22 ms on one idle core."""
 
 TRAINED = 28.0
 """The same when the heads were trained."""

@@ -126,3 +126,15 @@ async def test_moderators_see_every_score_and_members_none(
     assert "text.terms" in reply.fields[0].value
     assert "text.heads/SELF" in reply.data["scores"]
     assert records(services) == [], "nothing is kept"
+
+
+async def test_forgetting_a_member_takes_their_records_but_not_the_sealed(
+    fake: FakeAdapter, services: Services
+) -> None:
+    await fake.say("imagine", prompt="hardcore porn")
+    await fake.say("imagine", prompt="a nude child")
+    member = records(services)[0].member_id
+    assert member is not None
+    services.database.write(decisions.forget_member, member_id=member)
+    (left,) = records(services)
+    assert left.sealed is not None and left.text == ""
