@@ -153,6 +153,11 @@ def test_exact_activations_do_not_depend_on_where_an_element_stands(kind: torch.
         whole = layer(x)
         for count in (1, 4, 8, 16, 20, 31, 40, 72, 100, 257, 1000):
             assert torch.equal(layer(x[3 : 3 + count]), whole[3 : 3 + count]), count
+        # Half of a gated layer is a slice: no row of it has an end of its own either.
+        table = x.reshape(64, 64)
+        for rows in (1, 3, 30, 64):
+            half = layer(table[:rows, :20])
+            assert torch.equal(half, whole.reshape(64, 64)[:rows, :20]), rows
 
 
 def test_a_machine_whose_kernels_depend_on_the_batch_is_noticed(

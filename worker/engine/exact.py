@@ -106,12 +106,16 @@ class ExactGELU(nn.GELU):
 
 
 def _unended(run: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:
-    """Runs an element-wise function with padding up to a whole number of vectors."""
+    """Runs an element-wise function over whole vectors: in one row, padded at its end.
+
+    In one row, because a slice (half of a gated layer, say) is otherwise computed row by row, each
+    with an end of its own.
+    """
     count = input.numel()
-    if count % LANES == 0:
-        return run(input)
-    padded = functional.pad(input.reshape(count), (0, LANES - count % LANES))
-    return run(padded)[:count].reshape(input.shape)
+    flat = input.reshape(count)
+    if count % LANES:
+        flat = functional.pad(flat, (0, LANES - count % LANES))
+    return run(flat)[:count].reshape(input.shape)
 
 
 _EXACT: dict[type[nn.Module], type[nn.Module]] = {
