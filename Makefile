@@ -14,6 +14,7 @@ help:
 	@echo "make demo-discord    the same with a pretended Discord, without a token"
 	@echo "make test    set up, then run every test"
 	@echo "make check   set up, then format, lint, types, import rules and glossary"
+	@echo "make bench   set up, then measure this machine against the targets"
 	@echo "make setup   only set up: $(VENV) with the pinned dependencies"
 
 setup: $(READY)
@@ -61,3 +62,6 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/test_glossary.py
+
+bench: setup
+	@exec $(BIN)/atelier bench

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 from arq import cron
-from arq.connections import ArqRedis
+from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.worker import Worker, func
 
 from storage.database import Database
@@ -48,3 +50,31 @@ def ticket_taker(pool: ArqRedis, floor: Floor, database: Database, wire: Wire) -
         ctx={"floor": floor, "database": database, "wire": wire},
         log_results=False,
     )
+
+
+async def stock_latency(url: str, rounds: int) -> list[float]:
+    """Milliseconds from enqueueing to start with arq as it comes: what the benches compare with."""
+    started: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+    async def note(ctx: dict[Any, Any]) -> None:
+        started.set_result(time.perf_counter())
+
+    pool = await create_pool(RedisSettings.from_dsn(url))
+    worker = Worker(
+        functions=[func(note, name="note")], queue_name="bench:arq", redis_pool=pool,
+        handle_signals=False, log_results=False,
+    )  # fmt: skip
+    working = asyncio.create_task(worker.async_run())
+    found = []
+    try:
+        for number in range(rounds):
+            # Not in step with its half-second poll, or every round would measure the same.
+            await asyncio.sleep(0.11 + 0.07 * number)
+            started = asyncio.get_running_loop().create_future()
+            began = time.perf_counter()
+            await pool.enqueue_job("note", _queue_name="bench:arq")
+            found.append((await started - began) * 1000)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, worker.close(), return_exceptions=True)
+    return found

@@ -17,9 +17,6 @@ from worker.engine.errors import BadPicture
 PREVIEW_SIDE = 128
 """Longest side of a preview in pixels."""
 
-_CHEAP_VAE = 2_000_000
-"""Autoencoders of fewer parameters (the starter's has 0.7 M) are decoded for previews."""
-
 
 def digest(image: Image.Image) -> str:
     """SHA-256, in hex, of an RGB picture's uint8 pixels row by row."""
@@ -101,9 +98,10 @@ def previewer(
 ) -> Callable[[Tensor], Image.Image]:
     """A function from scaled latents ``[1, C, h, w]`` to a small picture, made once a model.
 
-    A tiny autoencoder is simply run; any other is replaced by its linear fit (1 to 3 ms).
+    An autoencoder that says so (``preview_by_decoding``) is simply run; any other is replaced by
+    its linear fit (1 to 3 ms), since even a tiny convolutional one costs as much as a step.
     """
-    if sum(p.numel() for p in vae.parameters()) < _CHEAP_VAE:
+    if getattr(vae, "preview_by_decoding", False):
         paint = decode
     else:
         factors = fit_linear(decode, channels)

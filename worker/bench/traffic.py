@@ -1,0 +1,290 @@
+"""Measures of the queue: c (latency), g (fairness) and the two-model trace, on real storage."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlmodel import Session
+
+from storage import jobs, ledger, workspaces
+from storage.claims import SLACK_MS, claim
+from storage.database import Database
+from storage.embedded import EmbeddedValkey
+from storage.migrate import migrate
+from storage.models import Member, Tier
+from storage.queue import Wire, flush_outbox
+from storage.schema import Address, ImageSpec, JobKind, JobStatus, Platform
+from storage.workspaces import Actor
+from worker.bench.measure import Measure, jain, percentile
+
+START = 1_800_000_000_000
+
+
+def picture(model: str = "starter-icons") -> ImageSpec:
+    """A small wish; only its model matters here."""
+    return ImageSpec(model=model, prompt="a red apple", width=128, height=128, steps=20,
+                     guidance=3.0, scheduler="ddim", seed=7)  # fmt: skip
+
+
+def enrol(database: Database, name: str, *, workspace: str, tier: str = "free") -> Actor:
+    """A member with all the credits a bench needs."""
+
+    def make(session: Session) -> Actor:
+        actor = workspaces.enrol(
+            session, platform=Platform.FAKE, workspace=workspace, workspace_name=workspace,
+            member=name, member_name=name, role="member", now=START,
+        )  # fmt: skip
+        member = session.get_one(Member, actor.member.id)
+        member.tier_id = tier
+        for row in ("free", "pro", "team"):
+            limits = session.get(Tier, row)
+            if limits is not None:
+                limits.max_queued = limits.max_running = 10_000
+        actor.workspace.max_queued = 100_000
+        ledger.grant(
+            session, ledger.member_account(member.id), 100_000, key=f"bench:{member.id}", now=START
+        )
+        session.flush()
+        return Actor(actor.workspace, member, session.get_one(Tier, tier))
+
+    return database.write(make)
+
+
+def queue(database: Database, actor: Actor, spec: ImageSpec, key: str, ms: int, now: int) -> str:
+    """One queued job; its id."""
+    job, _ = database.write(
+        jobs.submit, actor, spec, key=key,
+        address=Address(platform=Platform.FAKE, workspace=actor.workspace.external_id, channel="c"),
+        locale="en", price=1, estimate_ms=ms, deadline_ms=600_000, now=now,
+    )  # fmt: skip
+    return job.id
+
+
+# ---- c -------------------------------------------------------------------------------------
+
+
+def latency(rounds: int, arq_rounds: int) -> list[Measure]:
+    """c: from push to the claim's start in an idle worker, against stock arq and a bare BLPOP."""
+    return asyncio.run(_latency(rounds, arq_rounds))
+
+
+async def _latency(rounds: int, arq_rounds: int) -> list[Measure]:
+    with tempfile.TemporaryDirectory(prefix="atelier-bench-") as folder:
+        server = EmbeddedValkey(Path(folder) / "valkey")
+        url = await asyncio.to_thread(server.start)
+        database = Database(f"sqlite:///{folder}/bench.db")
+        migrate(database)
+        wire = await Wire.connect(url)
+        try:
+            ours = await _pushes(database, wire, rounds)
+            bare = await _blpop(wire, rounds)
+            arq = await _arq(url, arq_rounds)
+        finally:
+            await wire.close()
+            database.close()
+            await asyncio.to_thread(server.stop)
+    half, most = percentile(ours, 0.5), percentile(ours, 0.95)
+    told = "every job claimed once"
+    return [
+        Measure("c", "push to claim and start, p50", half, "ms", "<= 5", min(ours), max(ours),
+                len(ours), told),
+        Measure("c", "push to claim and start, p95", most, "ms", "<= 20", rounds=len(ours),
+                identity=told),
+        Measure("c", "the p50 / stock arq's", half / percentile(arq, 0.5), "x", "<= 0.0333",
+                rounds=len(arq), also=f"arq {percentile(arq, 0.5):.0f} ms"),
+        Measure("c", "the p50 / a bare BLPOP", half / percentile(bare, 0.5), "x", "<= 25",
+                rounds=len(bare), also=f"BLPOP {percentile(bare, 0.5):.2f} ms"),
+    ]  # fmt: skip
+
+
+async def _pushes(database: Database, wire: Wire, rounds: int) -> list[float]:
+    """As the floor does it: a nudge wakes, the claim is one transaction."""
+    actor = enrol(database, "ann", workspace="bench")
+    found: list[float] = []
+    claimed = asyncio.Event()
+    pushed = 0.0
+
+    async def floor() -> None:
+        async with wire.nudges() as nudges:
+            ready.set()
+            async for _ in nudges:
+                got = await database.run(
+                    claim, worker="w", room={JobKind.IMAGE: 1}, now=START, loaded=["starter-icons"]
+                )
+                if got is None:
+                    continue
+                found.append((time.perf_counter() - pushed) * 1000)
+                await database.run(
+                    jobs.finish, got.job_id, got.fence, status=JobStatus.CANCELLED, now=START
+                )
+                claimed.set()
+
+    ready = asyncio.Event()
+    working = asyncio.create_task(floor())
+    await ready.wait()
+    for number in range(rounds + 2):
+        await asyncio.to_thread(queue, database, actor, picture(), f"c{number}", 1_000, START)
+        claimed.clear()
+        pushed = time.perf_counter()
+        await flush_outbox(database, wire, now=START)
+        await claimed.wait()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    return found[2:]
+
+
+async def _blpop(wire: Wire, rounds: int) -> list[float]:
+    found = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        await wire.pool.rpush("bench:list", b"1")  # type: ignore[misc]
+        await wire.pool.blpop(["bench:list"], timeout=5)  # type: ignore[misc]
+        found.append((time.perf_counter() - began) * 1000)
+    return found
+
+
+async def _arq(url: str, rounds: int) -> list[float]:
+    from worker.tasks import stock_latency
+
+    return await stock_latency(url, rounds)
+
+
+# ---- g and the two-model trace ---------------------------------------------------------------
+
+
+@dataclass
+class Wish:
+    """A job of a simulated trace: who, when (s), how long (s), which model."""
+
+    who: str
+    at: float
+    seconds: float
+    model: str = "starter-icons"
+    tier: str = "free"
+    workspace: str = "bench"
+
+
+@dataclass
+class Outcome:
+    """What became of a trace: waits by member (s), slowdowns, model switches, makespan (s)."""
+
+    waits: dict[str, list[float]]
+    slowdowns: dict[str, list[float]]
+    switches: int
+    makespan: float
+
+
+def simulate(wishes: list[Wish], *, slack_ms: int = SLACK_MS, swap_s: float = 0.0) -> Outcome:
+    """Replays a trace on the real claim and the real counters with a hand-moved clock."""
+    database = Database("sqlite://")
+    migrate(database)
+    people: dict[str, Actor] = {}
+    for wish in wishes:
+        if wish.who not in people:
+            people[wish.who] = enrol(database, wish.who, workspace=wish.workspace, tier=wish.tier)
+    arrivals = [(wish.at, n) for n, wish in enumerate(wishes)]
+    heapq.heapify(arrivals)
+    by_id: dict[str, Wish] = {}
+    clock, loaded, switches = 0.0, "", 0
+    waits: dict[str, list[float]] = {}
+    slowdowns: dict[str, list[float]] = {}
+    while arrivals or len(by_id) > 0:
+        while arrivals and arrivals[0][0] <= clock:
+            at, n = heapq.heappop(arrivals)
+            wish = wishes[n]
+            by_id[
+                queue(database, people[wish.who], picture(wish.model), f"w{n}",
+                      round(wish.seconds * 1000), START + round(at * 1000))
+            ] = wish  # fmt: skip
+        now = START + round(clock * 1000)
+        got = database.write(
+            claim, worker="w", room={JobKind.IMAGE: 1}, now=now, loaded=[loaded] if loaded else [],
+            slack_ms=slack_ms, lease_ms=10**9,
+        )  # fmt: skip
+        if got is None:
+            clock = arrivals[0][0]
+            continue
+        wish = by_id.pop(got.job_id)
+        if loaded != wish.model:
+            switches += bool(loaded)
+            clock += swap_s if loaded else 0.0
+            loaded = wish.model
+        waits.setdefault(wish.who, []).append(clock - wish.at)
+        clock += wish.seconds
+        slowdowns.setdefault(wish.who, []).append((clock - wish.at) / wish.seconds)
+        database.write(
+            jobs.finish, got.job_id, got.fence, status=JobStatus.SUCCEEDED,
+            now=START + round(clock * 1000), cost=0, engine_ms=round(wish.seconds * 1000),
+        )  # fmt: skip
+    database.close()
+    return Outcome(waits, slowdowns, switches, clock)
+
+
+def fairness(users: int, jobs_each: int) -> list[Measure]:
+    """g: Jain of the members' slowdown beside one who dumps 60 jobs; their p95 with and without."""
+    rng = random.Random(7)
+    calm = [
+        Wish(f"m{n}", rng.uniform(0, jobs_each * users / 0.6), rng.choice([0.57, 1.05]))
+        for n in range(users)
+        for _ in range(jobs_each)
+    ]
+    spam = [Wish("spammer", 1.0, 1.05) for _ in range(60)]
+    without, with_spam = simulate(calm), simulate([*calm, *spam])
+    means = [
+        sum(with_spam.slowdowns[w.who]) / len(with_spam.slowdowns[w.who])
+        for w in {w.who: w for w in calm}.values()
+    ]
+
+    def worst(outcome: Outcome) -> float:
+        every = [s for who, found in outcome.slowdowns.items() if who != "spammer" for s in found]
+        return percentile(every, 0.95)
+
+    told = "real claim, counters and ledger; hand-moved clock"
+    return [
+        Measure("g", "Jain of slowdowns beside a 60-job spammer", jain(means), "", ">= 0.97",
+                identity=told, clock="simulated"),
+        Measure("g", "their p95 with the spammer / without", worst(with_spam) / worst(without), "x",
+                "<= 1.5", identity=told, clock="simulated"),
+    ]  # fmt: skip
+
+
+def two_models(scale: float = 1.0) -> list[Measure]:
+    """The trace of RELIABILITY.md 4.2: what bundling by the loaded model saves, and costs."""
+    rng = random.Random(4)
+    wishes = [Wish("bulk", 0.0, 8.0) for _ in range(round(60 * scale))]
+    wishes += [Wish("short", 1.0, 2.0, "sd-turbo") for _ in range(round(20 * scale))]
+    for n in range(round(12 * scale)):
+        wishes += [
+            Wish(f"light{n}", rng.uniform(0, 500 * scale), 8.0, model)
+            for model in ("starter-icons", "sd-turbo", "starter-icons")
+        ]
+    for n in range(round(3 * scale)):
+        wishes += [Wish(f"paid{n}", rng.uniform(0, 500 * scale), 8.0, tier="pro") for _ in range(4)]
+    plain = simulate(wishes, slack_ms=0, swap_s=4.0)
+    bundled = simulate(wishes, swap_s=4.0)
+
+    def waits(outcome: Outcome, word: str) -> list[float]:
+        return [w for who, found in outcome.waits.items() if who.startswith(word) for w in found]
+
+    told = f"{len(wishes)} jobs, swap 4 s, slack {SLACK_MS // 1000} s"
+    found = [
+        Measure("trace", "two models: switches, bundled / not",
+                bundled.switches / plain.switches, "x", "<= 0.5", identity=told, clock="simulated",
+                also=f"{bundled.switches} against {plain.switches}"),
+        Measure("trace", "makespan, bundled / not", bundled.makespan / plain.makespan, "x", "<= 1",
+                identity=told, clock="simulated",
+                also=f"{bundled.makespan:.0f} against {plain.makespan:.0f} s"),
+    ]  # fmt: skip
+    for word in ("light", "paid", "short", "bulk"):
+        each = waits(bundled, word)
+        found.append(
+            Measure("trace", f"p95 of waiting, {word}", percentile(each, 0.95), "s",
+                    identity=f"p50 {percentile(each, 0.5):.0f} s", clock="simulated")
+        )  # fmt: skip
+    return found
