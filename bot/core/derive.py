@@ -123,7 +123,7 @@ def enlarge(
         raise BadInput("upscale_large", maximum=card.max_side)
     return ImageSpec(
         model=card.name, prompt=prompt, width=width, height=height, steps=1, guidance=0.0,
-        scheduler="none", seed=seed, mode=Mode.UPSCALE, start=start, scale=scale,
+        scheduler="own", seed=seed, mode=Mode.UPSCALE, start=start, scale=scale,
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def spec(side: int, scale: int) -> ImageSpec:
     start = Source(blob="start", sha256="", width=side, height=side)
     return ImageSpec(
         model=CARD.name, prompt="", width=side * scale, height=side * scale, steps=1, guidance=0,
-        scheduler="none", seed=0, mode=Mode.UPSCALE, start=start, scale=scale,
+        scheduler="own", seed=0, mode=Mode.UPSCALE, start=start, scale=scale,
     )  # fmt: skip
 
 
