@@ -255,6 +255,21 @@ def test_holes_are_filled_with_what_lies_around_them() -> None:
     assert (red, green, blue) == (250, 10, 10)
 
 
+def test_large_pictures_are_decoded_by_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = tiny("sd15")
+    one = spec(mode=Mode.TEXT, start=None, width=128, height=128, steps=2)
+    (whole,) = together(runner, [one])
+    monkeypatch.setattr(runner.family, "tile_pixels", 64 * 64)
+    (tiled,) = together(runner, [one])
+    assert (whole.recipe.get("vae_tiling"), tiled.recipe["vae_tiling"]) == (None, True)
+    assert tiled.image.size == whole.image.size and tiled.sha256 != whole.sha256
+    off = np.abs(np.asarray(tiled.image, int) - np.asarray(whole.image, int))
+    assert off.mean() < 12
+    assert not runner.family.pipe.vae.use_tiling
+    monkeypatch.undo()
+    assert together(runner, [one])[0].sha256 == whole.sha256
+
+
 def test_few_steps_and_little_strength_still_make_one() -> None:
     runner = tiny("sd15")
     with torch.inference_mode():

@@ -37,6 +37,8 @@ class Family:
     """True when pictures of different sizes may share one pass."""
     starts_index: ClassVar[bool] = True
     """Whether its pipeline calls ``set_begin_index(0)`` on samplers that have it."""
+    tile_pixels: int = 1024 * 1024
+    """Pictures of more pixels are decoded by tiles."""
     load_options: ClassVar[dict[str, Any]] = {}
     """Keyword arguments of ``from_pretrained`` beyond the common ones."""
 
@@ -203,8 +205,23 @@ class Family:
         return (latents.float() - (shift or 0.0)) * float(vae.config.scaling_factor)
 
     def decode(self, work: ImageWork) -> Tensor:
-        """A finished work's pixels ``[1, 3, H, W]``; always of one picture alone."""
-        return self.decode_cells(self.cells(work.latents, work.width, work.height))
+        """A finished work's pixels ``[1, 3, H, W]``; always of one picture alone.
+
+        Above :attr:`tile_pixels` by overlapping tiles, whose tones differ a little: the memory a
+        whole large picture takes is more than the denoiser's. The recipe says so.
+        """
+        cells = self.cells(work.latents, work.width, work.height)
+        vae = self.pipe.vae
+        if work.width * work.height <= self.tile_pixels or not hasattr(vae, "enable_tiling"):
+            return self.decode_cells(cells)
+        before = bool(getattr(vae, "use_tiling", False))
+        vae.enable_tiling()
+        work.recipe["vae_tiling"] = True
+        try:
+            return self.decode_cells(cells)
+        finally:
+            if not before:
+                vae.disable_tiling()
 
     def rounded(self, side: int) -> int:
         """A side in pixels, rounded up to whole cells."""
