@@ -146,6 +146,9 @@ def test_whoever_loads_first_the_other_shares(
     assert shared.data_ptr() == passed.model.embed_tokens.weight.data_ptr()
     with torch.inference_mode():
         second.warm()
+    assert second.size == 0, "its bytes are the picture model's"
+    second.move("meta")
+    assert second.model.device.type == "cpu", "and so is moving them"
 
 
 def test_what_cannot_answer_says_so(pair: Registry, tmp_path: Path) -> None:

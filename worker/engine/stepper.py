@@ -198,7 +198,7 @@ class Stepper:
             Wanted(model, self._residency.size_of(model, cards[model].memory_bytes), order)
             for model, order in needs.items()
         ]
-        decided = self._residency.moves(wanted, {r.run.spec.model for r in self._active})
+        decided = self._residency.moves(wanted, self._busy())
         self._blocked = dict(decided.blocked)
         park = [runner for model in decided.drop if (runner := self._leave(model)) is not None]
         for model in decided.load:
@@ -219,9 +219,15 @@ class Stepper:
         self._residency.park(model, runner, runner.size)
         return runner
 
+    def _busy(self) -> set[str]:
+        """Models that may not leave the device: stepped now, or holding the weights of one."""
+        busy = {r.run.spec.model for r in self._active}
+        cards = self._registry.cards
+        return busy | {card.shares for m in busy if (card := cards.get(m)) and card.shares}
+
     def _make_room(self) -> None:
         """The device is full: everything idle goes, and the budget is lowered by a tenth."""
-        busy = {r.run.spec.model for r in self._active}
+        busy = self._busy()
         before = self._residency.bytes
         for model in self._residency.loaded():
             if model not in busy:

@@ -99,7 +99,8 @@ class ChatRunner:
         self.device = device
         self.ends = end_tokens(model, tokenizer)
         self.context = context_of(card, model)
-        self.size = weigh(model)
+        # Shared bytes are counted once, with the picture model.
+        self.size = 0 if card.shares else weigh(model)
         self.chunk = CHUNK.get(device, 64)
         self.prefixes = Prefixes(self.chunk, PREFIX_BYTES.get(device, 0))
         self._take_over()
@@ -165,6 +166,8 @@ class ChatRunner:
 
         The prompt gets what ``max_tokens`` leaves of the context, but at least half of it.
         """
+        if self.card.shares:
+            self.model.to(self.device)  # where it is already, unless the picture model was parked
         limit = min(spec.max_tokens, self.context // 2)
         ids = fit(self.tokenizer, spec.turns, self.context - limit)
         work = ChatWork(
@@ -259,8 +262,12 @@ class ChatRunner:
         work.cache = None
 
     def move(self, device: str) -> None:
-        """To RAM (``"cpu"``) while parked, and back to its own device."""
-        self.model.to(device)
+        """To RAM (``"cpu"``) while parked, and back to its own device.
+
+        Shared weights are the picture model's to move: they would leave under its feet.
+        """
+        if not self.card.shares:
+            self.model.to(device)
 
     def warm(self) -> None:
         """One prompt read and one token made."""
