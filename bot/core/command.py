@@ -240,6 +240,27 @@ class Core:
         known = invocation.command if invocation.command in self.commands else "unknown"
         return await self._timed(known, self._guarded(run, texts, taken))
 
+    def problem(self, name: str, values: Mapping[str, Any], locale: str) -> tuple[str, str] | None:
+        """The option whose value cannot be used ("" when it is not one), and why, in words.
+
+        Only what needs no database: for a dialogue that can say it before it closes.
+        """
+        command, texts = self.commands.get(name), self.services.texts(locale)
+        if command is None:
+            return None
+        try:
+            command.input.model_validate(
+                {k: v for k, v in values.items() if v is not None and v != ""},
+                context={"registry": self.services.registry},
+            )
+        except ValidationError as error:
+            loc = error.errors(include_url=False, include_input=False)[0]["loc"]
+            no = explain(error, self.services.registry)
+            return str(loc[0]) if loc else "", texts(f"error.{no.code}", **no.params)
+        except MemberError as no:
+            return "", texts(f"error.{no.code}", **no.params)
+        return None
+
     async def press(self, press: Press) -> Reply:
         """Run one button press. Never raises: an error is a private reply."""
         texts = self.services.texts(press.locale)

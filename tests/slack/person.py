@@ -18,6 +18,8 @@ class Person:
     server: SlackServer
     id: str = "UANN"
     channel: str = "C1"
+    refused: dict[str, Any] | None = None
+    """What the last dialogue was answered, when it did not close."""
 
     @property
     def direct(self) -> str:
@@ -76,7 +78,7 @@ class Person:
             "team": {"id": WORKSPACE}, "api_app_id": "A1", "trigger_id": self.server.trigger(),
             "view": view | {"state": {"values": state}},
         }  # fmt: skip
-        await self.server.push("interactive", payload)
+        self.refused = await self.server.ask("interactive", payload)
         return payload
 
     async def menu(self, entry: str, message: dict[str, Any], channel: str | None = None) -> None:

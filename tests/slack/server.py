@@ -496,18 +496,22 @@ class SlackServer:
 
     async def push(self, kind: str, payload: dict[str, Any], **more: Any) -> float:
         """Send an envelope over the socket; seconds until it was acknowledged."""
+        began = time.monotonic()
+        await self.ask(kind, payload, **more)
+        return time.monotonic() - began
+
+    async def ask(self, kind: str, payload: dict[str, Any], **more: Any) -> dict[str, Any] | None:
+        """Send an envelope over the socket; what it was acknowledged with."""
         assert self._socket is not None
         envelope = f"env-{next(self._count)}"
         waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._acks[envelope] = waiting
-        began = time.monotonic()
         await self._socket.send_json(
             {"type": kind, "envelope_id": envelope, "payload": payload,
              "accepts_response_payload": True, **more}
         )  # fmt: skip
         async with asyncio.timeout(20):
-            await waiting
-        return time.monotonic() - began
+            return (await waiting).get("payload")
 
 
 file_facts: dict[str, dict[str, Any]] = {}

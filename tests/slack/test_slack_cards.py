@@ -173,6 +173,25 @@ async def test_a_command_without_its_text_opens_a_dialogue(studio: Studio, ann: 
     assert (spec.seed, spec.style) == (9, "flat")
 
 
+async def test_a_wrong_value_is_said_in_its_field_and_the_dialogue_stays(
+    studio: Studio, ann: Person
+) -> None:
+    await ann.slash("/imagine")
+    (view,) = await until(lambda: list(studio.server.views.values()))
+    for option, value, words in (
+        ("count", "9", "1 to 4"), ("seed", "many", "0 to"), ("prompt", "   ", "text is empty"),
+        ("guidance", "99", "between 0 and 30"),
+    ):  # fmt: skip
+        await ann.submit(view, **({"prompt": "a chair"} | {option: value}))
+        assert ann.refused is not None
+        assert ann.refused["response_action"] == "errors"
+        assert words in ann.refused["errors"][f"option.{option}"]
+    assert studio.database.read(lambda s: s.exec(select(Job)).all()) == []
+    await ann.submit(view, prompt="a chair")
+    assert ann.refused is None
+    await card_in(studio)
+
+
 async def test_job_brings_a_card_and_its_buttons_back(
     studio: Studio, ann: Person, bob: Person
 ) -> None:

@@ -244,3 +244,20 @@ async def test_menus_on_other_messages_say_why_not(studio: Studio, ann: Person) 
         await ann.menu(entry, {"ts": "1.1", "text": "hello", "user": "UBOB"})
         await until(lambda before=before: len(ann.notes()) > before)
         assert words in ann.notes()[-1]
+
+
+async def test_a_picture_from_a_menu_fills_the_command(studio: Studio, ann: Person) -> None:
+    network = Network()
+    studio.services.uploads._fetch = network
+    file = studio.server.add_file()
+    message = {"ts": "1.1", "files": [file], "user": "UBOB"}
+    await ann.menu("start_image", message)
+    (view,) = await until(lambda: list(studio.server.views.values()))
+    assert "option.image" not in [b.get("block_id") for b in view["blocks"]]
+    assert "url" not in view["private_metadata"], "an id: the address is asked from Slack again"
+    await ann.submit(view, prompt="the same in blue")
+    await until(lambda: len(network.asked) == 1)
+    await until(lambda: any("picture" in note for note in ann.notes()))  # it was no picture
+    await ann.menu("describe", message)
+    await until(lambda: len(ann.notes()) == 2)
+    assert count(studio) == 0

@@ -104,6 +104,10 @@ def _press(desk: Desk) -> Callable[..., Awaitable[None]]:
 
 def _submit(desk: Desk) -> Callable[..., Awaitable[None]]:
     async def on_submit(ack: AsyncAck, body: dict[str, Any], view: dict[str, Any]) -> None:
+        wrong = _wrong(desk, body, view)
+        if wrong is not None:
+            await ack(response_action="errors", errors=wrong)
+            return
         await ack()
         ticket = views.ticket_of(view)
         scene = elsewhere(events.of_interaction(body), ticket)
@@ -123,6 +127,21 @@ def _submit(desk: Desk) -> Callable[..., Awaitable[None]]:
             await desk.invoke(scene, person, ticket.command, values, key)
 
     return on_submit
+
+
+def _wrong(desk: Desk, body: dict[str, Any], view: dict[str, Any]) -> dict[str, str] | None:
+    """What a command's dialogue can be told before it closes, by input; asks nobody anything."""
+    ticket = views.ticket_of(view)
+    if not ticket.command:
+        return None
+    typed = {k: v for k, v in views.values_of(view).items() if isinstance(v, str)}
+    locale = desk.people.locale(events.of_interaction(body).member) or "en"
+    found = desk.core.problem(ticket.command, typed, locale)
+    inputs = [str(b["block_id"]) for b in view.get("blocks", []) if b.get("type") == "input"]
+    if found is None or not inputs:
+        return None
+    wanted = views.block_id(found[0])
+    return {wanted if wanted in inputs else inputs[0]: found[1]}
 
 
 def _menu(desk: Desk, act: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

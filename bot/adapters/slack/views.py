@@ -87,6 +87,11 @@ def values_of(view: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def block_id(option: str) -> str:
+    """The input of an option in a dialogue."""
+    return f"{_FIELD}{option}"
+
+
 def ticket_of(view: Mapping[str, Any]) -> Ticket:
     """The ticket of a submitted dialogue; an empty one when it is junk."""
     try:
@@ -180,7 +185,7 @@ def _hint(option: OptionInfo) -> str:
 def _input(item: FormField, texts: Texts) -> Block:
     block: Block = {
         "type": "input",
-        "block_id": f"{_FIELD}{item.name}",
+        "block_id": block_id(item.name),
         "optional": not item.required,
         "label": {"type": "plain_text", "text": fit(item.label, limits.INPUT_LABEL) or item.name},
         "element": _element(item, texts),
