@@ -290,6 +290,7 @@ async def test_without_the_right_to_post_the_card_is_the_private_answer_then_a_d
     stage.event = {"app_permissions": str(discord.Permissions(view_channel=True).value)}
     result = await stage.ann.slash(stage.channel, "imagine", prompt="a red apple")
     assert "In line" in stage.private(result)
+    assert "comes as a direct message" in stage.private(result), "and it is said beforehand"
     assert stage.cards() == [], "nothing public where we may not post"
     stage.finish(stage.picture())
     await stage.deliver()

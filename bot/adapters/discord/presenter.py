@@ -15,6 +15,7 @@ from enum import StrEnum
 from weakref import WeakValueDictionary
 
 import discord
+from discord import ui
 
 from bot.adapters.discord.editor import CHANNEL_GAP_S, GAP_S, Editor
 from bot.adapters.discord.faults import EXPECTED, Fault, fault_of
@@ -205,6 +206,9 @@ class DiscordPresenter:
             message = answer_of(post)
             assert post.token is not None
             assert message is not None
+            if not _ended(reply):
+                later = words_for(reply.locale)("card.later")
+                drawn[0].view.add_item(ui.TextDisplay(f"-# {later}"))
             if self._same(post.job_id, drawn[:1]):
                 return
             await self.hands.answer(post.token, message, drawn, reply.text, limit=limit)
