@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from functools import partial
+from pathlib import Path
 
 from bot.core.command import CommandInfo, Core, catalog_of
 from bot.core.services import Services
@@ -11,7 +13,8 @@ from bot.core.texts import texts_for
 from bot.core.uploads import Uploads
 from bot.settings import BotSettings
 from moderation.build import prompt_pipeline
-from moderation.marks.identity import authority
+from moderation.marks.identity import authority, ensure_identity
+from moderation.marks.manifest import keep_marks
 from moderation.record import Recorder
 from storage.blobs import Blobs
 from storage.clock import now_ms
@@ -20,6 +23,11 @@ from storage.posts import Posts
 from storage.queue import Wire
 from storage.registry import load_registry
 from storage.vault import Vault
+
+
+def kept(home: Path, original: bytes, clean: bytes) -> bytes:
+    """An upload's clean copy with the original's manifest, signed by this studio."""
+    return keep_marks(original, clean, ensure_identity(home))
 
 
 async def build_services(settings: BotSettings, redis_url: str) -> Services:
@@ -42,7 +50,7 @@ async def build_services(settings: BotSettings, redis_url: str) -> Services:
         registry=registry,
         prompt_gate=gate,
         posts=Posts(database, vault),
-        uploads=Uploads(blobs),
+        uploads=Uploads(blobs, keep_marks=partial(kept, settings.home)),
         recorder=Recorder(database, now_ms, vault),
         authority=lambda: authority(settings.home),
         recipe_cache=settings.recipe_cache,

@@ -37,12 +37,19 @@ _AT_ONCE = 2
 Headers = Callable[[str], Mapping[str, str]]
 """The headers that let us read a file of this host (Slack's token); asked after the host check."""
 
+KeepMarks = Callable[[bytes, bytes], bytes]
+"""The original file and its clean copy, to the copy with the original's marks."""
+
 
 class Uploads:
     """The way in for pictures. One per process."""
 
-    def __init__(self, blobs: Blobs, fetch: Fetch | None = None) -> None:
-        """``fetch`` replaces the network in tests."""
+    def __init__(
+        self, blobs: Blobs, fetch: Fetch | None = None, keep_marks: KeepMarks | None = None
+    ) -> None:
+        """``fetch`` replaces the network in tests; ``keep_marks`` puts the original's manifest
+        into the clean copy."""
+        self._keep_marks = keep_marks
         self._blobs = blobs
         self._fetch = fetch or Fetcher()
         self._headers: dict[Platform, Headers] = {}
@@ -60,6 +67,8 @@ class Uploads:
         """
         data = await self.read(attachment)
         facts, png = await self.decode(data)
+        if self._keep_marks is not None:
+            png = await asyncio.to_thread(self._keep_marks, data, png)
         blob = await asyncio.to_thread(self._blobs.put, png, "png")
         source = Source(blob=blob, sha256=facts["sha256"], width=facts["width"],
                         height=facts["height"], alpha=facts["alpha"])  # fmt: skip

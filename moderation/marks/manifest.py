@@ -37,19 +37,6 @@ def sign(
     is the last step before storage. A parent's own manifest is kept as an ingredient. Raises
     whatever the library raises on a file it cannot read.
     """
-    import c2pa
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, utils
-
-    key = serialization.load_pem_private_key(identity.key.encode("ascii"), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("the signing key is not an elliptic curve key")
-    signing = key
-
-    def signature(blob: bytes) -> bytes:
-        r, s = utils.decode_dss_signature(signing.sign(blob, ec.ECDSA(hashes.SHA256())))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-
     made = datetime.fromtimestamp(facts.made_at / 1000, tz=UTC).isoformat(timespec="seconds")
     action: dict[str, Any] = {
         "action": "c2pa.created", "digitalSourceType": facts.source.uri, "when": made,
@@ -75,6 +62,57 @@ def sign(
             },
         ],
     }  # fmt: skip
+    return _signed(data, suffix, manifest, identity, parents)
+
+
+def keep_marks(original: bytes, clean: bytes, identity: Identity) -> bytes:
+    """An uploaded picture's clean copy (PNG) with the original's manifest as its ingredient.
+
+    The copy says no more than "opened and written anew": it is not ours and claims nothing. A
+    picture without a manifest, or with one that cannot be read, comes back as it was cleaned.
+    """
+    suffix = _suffix_of(original)
+    if suffix is None or read(original, suffix, None) is None:
+        return clean
+    opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["parent0"]}}
+    manifest = {
+        "claim_generator_info": [{"name": "Atelier"}], "format": MIME["png"], "title": "upload.png",
+        "assertions": [
+            {"label": "c2pa.actions.v2",
+             "data": {"actions": [opened, {"action": "c2pa.transcoded"}]}},
+        ],
+    }  # fmt: skip
+    return _signed(clean, "png", manifest, identity, (Ingredient(original, suffix, "upload"),))
+
+
+def _suffix_of(data: bytes) -> str | None:
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return "jpg" if data.startswith(b"\xff\xd8\xff") else None
+
+
+def _signed(
+    data: bytes,
+    suffix: str,
+    manifest: dict[str, Any],
+    identity: Identity,
+    parents: tuple[Ingredient, ...],
+) -> bytes:
+    import c2pa
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+    key = serialization.load_pem_private_key(identity.key.encode("ascii"), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("the signing key is not an elliptic curve key")
+    signing = key
+
+    def signature(blob: bytes) -> bytes:
+        r, s = utils.decode_dss_signature(signing.sign(blob, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
     context = c2pa.Context(settings=c2pa.Settings.from_dict(_QUIET))
     signed = io.BytesIO()
     signer = c2pa.Signer.from_callback(signature, c2pa.C2paSigningAlg.ES256, identity.chain, None)

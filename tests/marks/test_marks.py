@@ -95,6 +95,26 @@ def test_a_start_picture_keeps_its_marks_as_an_ingredient(identity: Identity) ->
     assert len(whole["manifests"]) == 2, "the first picture's own manifest is inside"
 
 
+def test_an_uploads_marks_are_kept_and_nothing_is_claimed(
+    identity: Identity, tmp_path: Path
+) -> None:
+    other = ensure_identity(tmp_path)
+    original, suffix = mark(photo(), FACTS, other)
+    clean, _ = as_png(photo(), None)
+    kept = manifest.keep_marks(original, clean, identity)
+    found = manifest.read(kept, "png", identity.ca)
+    assert found is not None and found.trusted and found.ingredients == 1
+    assert found.source_type == "" and found.ours == {}
+    assert decoded(kept).tobytes() == decoded(clean).tobytes()
+    assert manifest.keep_marks(clean, clean, identity) == clean
+    assert manifest.keep_marks(b"junk", clean, identity) == clean
+    data, suffix = mark(icon(), FACTS, identity, parents=(manifest.Ingredient(kept, "png"),))
+    import c2pa
+
+    whole = json.loads(c2pa.Reader(manifest.MIME[suffix], io.BytesIO(data)).json())
+    assert len(whole["manifests"]) == 3, "theirs, the upload's and ours"
+
+
 @pytest.mark.parametrize("encode", [as_webp, as_png])
 def test_china_gets_words_and_the_field(identity: Identity, encode: Encode) -> None:
     facts = FACTS.model_copy(update={"profile": LabelProfile.CN})
