@@ -11,7 +11,7 @@ from bot.core.command import Context, PressHandler
 from bot.core.guards import may_see, own_job
 from bot.core.reply import Reply, Tone, Verb, Visibility
 from storage import cases, favourites, jobs, reports
-from storage.errors import NotFound
+from storage.errors import NotAllowed, NotFound
 from storage.models import Generation
 from storage.schema import Event, EventType, GenerationStatus, JobStatus, Platform
 
@@ -23,8 +23,12 @@ async def _card(context: Context, job_id: str) -> Reply:
 
 
 async def show(context: Context, target: str) -> Reply:
-    """Bring a job's card back."""
+    """Bring a job's card back; a private one only where nobody else reads along."""
     await own_job(context, target)
+    post = await context.services.posts.get(target)
+    alone = context.venue.private or context.handle.visibility is Visibility.PRIVATE
+    if post is not None and post.private and not alone:
+        raise NotAllowed("card_private")
     return await _card(context, target)
 
 

@@ -76,7 +76,8 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
     what was typed calls for help, not for rules. A verdict of *hold* passes: what is made from
     it is held for a moderator.
     """
-    settings = context.actor.workspace.settings
+    # Brought along by a person, we are no guest of this workspace: the strict defaults apply.
+    settings = context.actor.workspace.settings if context.venue.installed else {}
     policy = policy_of(settings, adult=context.address.age_restricted)
     lists = lists_of(settings)
     member, recorder = context.actor.member, context.services.recorder
@@ -115,14 +116,19 @@ def help_lines(context: Context, lists: Lists) -> str:
     return context.texts("help_line.ALL")
 
 
-def _post_of(context: Context) -> WriteWithJob | None:
-    """Writes the job's post; the local page needs none, it draws every card itself."""
+async def _post_of(context: Context, parent_id: str | None) -> WriteWithJob | None:
+    """Writes the job's post; the local page needs none, it draws every card itself.
+
+    What is made from something private is private too, wherever the button was pressed.
+    """
     if context.address.platform is Platform.LOCAL:
         return None
-    handle = context.handle
-    return context.services.posts.writer(
+    handle, posts = context.handle, context.services.posts
+    before = await posts.get(parent_id) if parent_id is not None else None
+    return posts.writer(
         Draft(
-            private=handle.visibility is Visibility.PRIVATE,
+            private=handle.visibility is Visibility.PRIVATE
+            or (before is not None and before.private),
             message=handle.message,
             token=handle.token.get_secret_value() if handle.token is not None else None,
             until=handle.until,
@@ -155,6 +161,7 @@ async def submit_job(
     seen = await services.database.look(
         foresight, spec, card, workspace_id=context.actor.workspace.id, keys=keys
     )
+    post = await _post_of(context, parent_id)
     with trace.moment("reserved"):
         job, fresh = await services.database.run(
             jobs.submit,
@@ -170,7 +177,7 @@ async def submit_job(
             max_wait_ms=max_wait_ms(context),
             parent_id=parent_id,
             verdict=verdict,
-            also=_post_of(context),
+            also=post,
             cached=seen.cached,
             again_of=again_of,
         )

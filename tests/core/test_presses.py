@@ -196,6 +196,25 @@ async def test_what_is_private_is_nobody_elses_to_press(
     assert (await fake.press(Verb.FAVOURITE, made)).direct
 
 
+async def test_a_private_card_comes_back_in_private_only_and_so_does_what_is_made_of_it(
+    fake: FakeAdapter, database: Database
+) -> None:
+    fake.handle = Handle(visibility=Visibility.PRIVATE)
+    (made,) = await drawn(fake, database)
+    first = newest(database)[0].id
+    fake.handle = Handle()
+    assert (await fake.say("job", job=first)).code == "card_private"
+    assert (await fake.press(Verb.SHOW, first)).code == "card_private"
+    fake.venue = Venue(private=True)
+    assert (await fake.say("job", job=first)).job_id == first
+    fake.venue = Venue()
+    await fake.press(Verb.VARY_SUBTLE, made)
+    child = newest(database)[0].id
+    assert child != first
+    posts = database.read(lambda s: {p.job_id: p.private for p in s.exec(select(Post))})
+    assert posts == {first: True, child: True}
+
+
 async def test_one_report_button_reports_each_picture_of_a_grid(
     fake: FakeAdapter, database: Database
 ) -> None:
