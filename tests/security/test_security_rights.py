@@ -137,7 +137,7 @@ async def test_a_tampered_id_changes_nothing(
     before = everything(database)
     for target in forged:
         reply = await fake.press(verb, target)
-        assert reply.code in ("job_unknown", "generation_unknown", "button_unknown")
+        assert reply.job_id is None, (verb, target, reply.code)
         assert reply.visibility == "private"
     assert everything(database) == before
 
