@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from bot.adapters.slack.events import attachment, first_picture, typed
+from bot.adapters.slack.events import attachment, first_picture, spoken, typed
 from bot.core.attachment import Attachment
 from storage.endings import Exchange
 from storage.models import Job
@@ -60,10 +60,12 @@ async def test_a_direct_message_is_a_question(studio: Studio, ann: Person) -> No
 
 async def test_a_command_can_be_written_as_a_message(studio: Studio, ann: Person) -> None:
     """Threads take no slash commands, but a suggested prompt is sent as a message."""
-    await ann.write("/imagine a red apple seed:3")
-    card = await card_in(studio, ann.direct)
-    assert "a red apple" in card.shown()
-    assert card.thread is not None
+    for nth, line in enumerate(("/imagine a red apple seed:3", "Imagine: a red apple seed:3")):
+        await ann.write(line)
+        card = await card_in(studio, ann.direct, nth=nth)
+        assert "a red apple" in card.shown()
+        assert "In line" in card.shown()
+        assert card.thread is not None
 
 
 @pytest.mark.parametrize(
@@ -210,6 +212,16 @@ def test_what_a_person_typed_without_what_slack_adds() -> None:
     )
     assert typed("<@UBOT>") == ""
     assert typed("a &amp;lt; b") == "a &lt; b"
+
+
+def test_a_command_may_be_said_without_its_slash() -> None:
+    names = ("imagine", "help", "ask")
+    for line, said in (
+        ("imagine: a boat", "/imagine a boat"), ("IMAGINE： 船", "/imagine 船"), ("help", "/help"),
+        ("imagine a world", "imagine a world"), ("Note: help", "Note: help"), ("", ""),
+        ("helping", "helping"), ("help me", "help me"), ("ask: why\nso", "/ask why\nso"),
+    ):  # fmt: skip
+        assert spoken(line, names) == said
 
 
 def test_the_first_picture_among_files() -> None:

@@ -230,7 +230,7 @@ def test_both_languages_have_every_word() -> None:
     for key, sentence in en.items():
         assert set(re.findall(r"{\w+}", sentence)) == set(re.findall(r"{\w+}", zh[key])), key
     plain = [k for k, v in zh.items() if not re.search(r"[一-鿿]", v)]
-    assert plain == ["slack.prompt.help_message"]
+    assert plain == ["slack.prompt.help_message"], "a command is called what it is called"
     sources = "\n".join(p.read_text("utf-8") for p in WORDS.parent.glob("*.py"))
     for key in en:
         family = key.rpartition(".")[0]

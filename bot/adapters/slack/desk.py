@@ -68,7 +68,7 @@ class Desk:
             await self.say(scene, Message(text=words_for(person.locale)("slack.nothing_asked")))
             return
         else:
-            parsed = parse_line(line, catalog)
+            parsed = parse_line(events.spoken(line, [info.name for info in catalog]), catalog)
         values: dict[str, Any] = dict(parsed.values)
         option = image_option(self.info(parsed.command, person.locale))
         if picture is not None and option is not None:

@@ -13,6 +13,7 @@ from storage.schema import Platform
 
 _MENTION = re.compile(r"<@[UW][A-Z0-9]+(?:\|[^>]*)?>")
 _ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
+_SPOKEN = re.compile(r"([A-Za-z-]{2,32})(?:[:：]\s*|$)(.*)", re.DOTALL)
 _LINK = re.compile(r"<((?:https?://|mailto:)[^|>]+)(?:\|([^>]*))?>")
 
 
@@ -43,6 +44,17 @@ def typed(text: str) -> str:
     for entity, character in _ENTITIES:
         text = text.replace(entity, character)
     return text.strip()
+
+
+def spoken(line: str, commands: Sequence[str]) -> str:
+    """A message that is a command without its slash, with it: ``imagine: a boat``, ``help``.
+
+    Threads take no slash commands, and a message that begins with one may not even be sent.
+    """
+    match = _SPOKEN.match(line)
+    if match is not None and match[1].lower() in commands:
+        return f"/{match[1].lower()} {match[2]}".strip()
+    return line
 
 
 def attachment(file: Mapping[str, Any]) -> Attachment:
