@@ -65,6 +65,12 @@ def counted_place(session: Session, job_id: str, now: Millis) -> Place | None:
     return Place(running + older, running + _queued(session)[0], eta)
 
 
+def work_ahead(session: Session, now: Millis) -> Millis:
+    """How long everything that runs and waits takes: the longest a newcomer could wait."""
+    _, busy_ms, workers = _running(session, now)
+    return busy_ms + _queued(session)[1] // workers
+
+
 def open_jobs(session: Session) -> int:
     """How many jobs wait or run, over everything that shares the GPU."""
     query = select(func.count()).where(col(Job.status).in_(OPEN_STATUSES))

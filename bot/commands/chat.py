@@ -12,6 +12,7 @@ from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import QUESTION_MAX, Input, Phrase, Question
+from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import Reply, Tone, Visibility
 from moderation.pipeline import Surface
 from storage import book, threads
@@ -33,6 +34,7 @@ class AskInput(Input):
     prompt: Question = Field(json_schema_extra={"kind": "long", "max_length": QUESTION_MAX})
     image: Upload = Field(default=None, json_schema_extra={"kind": "image"})
     thread: Phrase = Field(default="", json_schema_extra={"kind": "text"})
+    dry_run: bool = Field(default=False, json_schema_extra={"kind": "flag"})
     max_tokens: int | None = Field(
         default=None, ge=1, le=1024, json_schema_extra={"kind": "integer"}
     )
@@ -150,6 +152,8 @@ async def ask(context: Context, values: AskInput) -> Reply:
         tools=persona.tools,
         images=images,
     )
+    if values.dry_run:
+        return await throw_away(context, await quote_reply(context, spec))
     # What an admin wrote is judged like anything else that reaches a model.
     return await queued(context, spec, also={Surface.NAME: persona.system})
 

@@ -16,6 +16,7 @@ from bot.core.command import Command, Context
 from bot.core.derive import enlarge
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import Input, Phrase, Prompt
+from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import Reply, Visibility
 from bot.core.sizes import draft_size, parse_margins, parse_size, size_like
 from bot.core.styles import dressed
@@ -58,6 +59,7 @@ class ImagineInput(Input):
     prompt: Prompt = Field(json_schema_extra=option("long"))
     negative: Phrase = Field(default="", json_schema_extra=option("long"))
     style: Phrase = Field(default="", json_schema_extra=option("choice", choices="styles"))
+    dry_run: bool = Field(default=False, json_schema_extra=option("flag"))
     size: Phrase = Field(default="", json_schema_extra=option("choice", choices="sizes"))
     image: Upload = Field(default=None, json_schema_extra=option("image"))
     strength: float | None = Field(
@@ -305,6 +307,9 @@ async def imagine(context: Context, values: ImagineInput) -> Reply:
             pictures[name] = await context.services.uploads.take(context, attached)
     settings = context.actor.workspace.settings
     spec = resolve(values, context.services.registry, settings, pictures)
+    if values.dry_run:
+        check_fit(spec, context.services.registry)
+        return await throw_away(context, await quote_reply(context, spec))
     return await submit_picture(context, spec)
 
 

@@ -16,7 +16,7 @@ from bot.core.cards import job_reply
 from bot.core.case_card import case_card
 from bot.core.presenter import Notifier, Presenter
 from bot.core.services import Services
-from storage import cases, outbox, review_views, views
+from storage import cases, outbox, privacy, review_views, views
 from storage.errors import AtelierError, NotFound, RetryLater
 from storage.models import Job
 from storage.schema import TERMINAL_STATUSES, Address, Event, EventType, Millis, Platform
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 SWEEP_S = 2.0
 """How often we look for what an announcement did not tell us."""
+KEEP_S = 3_600.0
+"""How often what is older than its workspace keeps it is removed."""
 WIPE_S = 60.0
 """How often tokens that ended are forgotten."""
 PAUSES_MS = (2_000, 5_000, 15_000, 60_000)
@@ -139,7 +141,7 @@ class Delivery:
         return place
 
     async def _sweep(self) -> None:
-        wiped = 0.0
+        wiped = kept = 0.0
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -148,6 +150,9 @@ class Delivery:
                 if loop.time() - wiped > WIPE_S:
                     await self._services.posts.wipe()
                     wiped = loop.time()
+                if loop.time() - kept > KEEP_S:
+                    await self.keep_house()
+                    kept = loop.time()
             except Exception:
                 log.exception("sweep failed")
             await asyncio.sleep(SWEEP_S)
@@ -173,6 +178,15 @@ class Delivery:
 
         await asyncio.gather(*(one(job, workspace_id) for job, workspace_id in waiting))
         return len(waiting)
+
+    async def keep_house(self) -> int:
+        """Retention: remove what is older than its workspace keeps it; returns files deleted."""
+        services, gone = self._services, 0
+        while blobs := await services.database.run(privacy.sweep, now=services.clock()):
+            for blob in blobs:
+                await asyncio.to_thread(services.blobs.delete, blob)
+            gone += len(blobs)
+        return gone
 
     async def announce_cases(self) -> int:
         """Put the card of every new case into its workspace's review channel, once.

@@ -224,3 +224,25 @@ async def test_members_press_no_moderator_s_button(
     assert said.code == "moderators_only"
     assert (await fake.press(verb, "0" * 26, **MOD, code="SEX", note="x")).code == "case_unknown"
     assert EFFECTS[verb] in (Effect.PRIVATE, Effect.FORM)
+
+
+async def test_what_is_older_than_the_workspace_keeps_it_goes_with_its_file(
+    fake: FakeAdapter, services: Services, database: Database, delivery: Delivery,
+    clock: HandClock,
+) -> None:  # fmt: skip
+    job = (await fake.say("imagine", prompt="a statue")).job_id or ""
+    case = hold(database, services, job, Category.SEX)
+    await fake.press(Verb.APPROVE, case.id, **MOD)
+    blob = (await told(fake, delivery, job)).pictures[0].blob or ""
+
+    def choose(session: Session) -> None:
+        row = session.exec(select(Workspace)).one()
+        row.settings = row.settings | {"keeping": {"generations_days": 7}}
+        session.add(row)
+
+    database.write(choose)
+    assert await delivery.keep_house() == 0
+    clock.advance(8 * 86_400_000)
+    assert await delivery.keep_house() == 1
+    assert not services.blobs.path(blob).exists()
+    assert await delivery.keep_house() == 0

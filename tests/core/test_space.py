@@ -346,3 +346,23 @@ def test_a_csv_cell_never_runs_in_a_spreadsheet() -> None:
     lines = [{"at": 1, "kind": "deduct", "credits": -5, "job": None, "reason": "=HYPERLINK(1)"}]
     rows = list(csv.reader(io.StringIO(ledger_csv(lines))))
     assert rows[1] == ["1", "deduct", "-5", "", "'=HYPERLINK(1)"]
+
+
+async def test_a_dry_run_says_the_price_and_stores_nothing(
+    fake: FakeAdapter, database: Database
+) -> None:
+    for command, values, price in (
+        ("imagine", {"prompt": "a red apple", "count": 4}, 4),
+        ("ask", {"prompt": "hello", "max_tokens": 600}, 2),
+    ):
+        said = await fake.say(command, **values, dry_run=True)
+        assert said.code is None and said.data["price"] == price
+        real = await fake.say(command, **values)
+        assert real.job_id is not None
+        await fake.say("cancel", job=real.job_id)
+    assert len(database.read(lambda s: s.exec(select(Job)).all())) == 2
+    short = await fake.say("imagine", prompt="a red apple", size="256x256", count=4, steps=100,
+                           dry_run=True)  # fmt: skip
+    assert short.data["price"] > short.data["available"] and "more than you have" in short.text
+    change(database, paused=True)
+    assert (await fake.say("imagine", prompt="x", dry_run=True)).code == "rule_paused"
