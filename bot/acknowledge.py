@@ -49,8 +49,8 @@ async def measure(core: Core, *, commands: int = 100, within_s: float = 1.0) -> 
         running.add(task)
         task.add_done_callback(finished)
 
-    def finished(task: asyncio.Task[None]) -> None:
-        running.discard(task)
+    def finished(one: asyncio.Task[None]) -> None:
+        running.discard(one)
         if len(waits) == commands and not running:
             done.set()
 

@@ -10,11 +10,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlmodel import Session
-
 from storage import jobs, ledger, workspaces
 from storage.claims import SLACK_MS, claim
-from storage.database import Database
+from storage.database import Database, Session
 from storage.embedded import EmbeddedValkey
 from storage.migrate import migrate
 from storage.models import Member, Tier
