@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from bot.core.reply import Form, FormField, Verb
 from bot.core.texts import LOCALES, Texts
+from moderation.lists import Lists, save_lists
 from moderation.policy import Policy
 from storage import book, document
 from storage.errors import BadInput
@@ -93,7 +94,10 @@ path and is set by ``/config action:set``."""
 
 BY_PATH = {setting.path: setting for group in GROUPS.values() for setting in group}
 
-FOREIGN = frozenset({"policy", "styles", "personas", "label_profile", "chat", "terms", "help"})
+FOREIGN = frozenset({
+    "policy", "lists", "styles", "personas", "persona", "channel_personas", "label_profile", "chat",
+    "terms", "help",
+})  # fmt: skip
 """Top-level settings of other rooms, checked where they are used."""
 
 
@@ -111,6 +115,10 @@ def check(settings: Mapping[str, Any], text: str = "") -> None:
         Policy.model_validate(settings.get("policy", {}))
     except ValidationError as error:
         raise document.invalid(error, text, "policy.") from error
+    try:
+        save_lists(settings, Lists.model_validate(settings.get("lists", {})))
+    except ValidationError as error:
+        raise document.invalid(error, text, "lists.") from error
 
 
 def default(path: str) -> Any:

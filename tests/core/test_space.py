@@ -286,6 +286,29 @@ async def test_set_undo_history_export_import(fake: FakeAdapter, database: Datab
     assert len(database.read(lambda s: s.exec(select(SettingChange)).all())) == 5
 
 
+async def test_settings_of_other_rooms_are_settings_too(
+    fake: FakeAdapter, database: Database
+) -> None:
+    """A channel's persona is stored beside the rules: what is set after it must not refuse it."""
+    assert (await fake.say("persona", **ADMIN, persona="teacher")).code is None
+    for path, value in (
+        ("limits.per_minute", "20"), ("persona", "brief"), ("lists.ip_mode", "block"),
+        ("lists.deny", '[{terms = ["frumpy"], category = "HAR"}]'), ("label_profile", "cn"),
+    ):  # fmt: skip
+        said = await fake.say("config", **ADMIN, action="set", path=path, value=value)
+        assert said.code is None, said.text
+    assert settings(database)["lists"]["ip_mode"] == "block"
+    before = settings(database)
+    for path, value, code in (
+        ("lists.ip_mode", "perhaps", "setting_invalid"),
+        ("lists.patterns", '[{pattern = "(a+)+b"}]', "pattern_bad"),
+        ("lists.deny", '[{terms = ["x"], category = "CSAE"}]', "term_category"),
+    ):
+        said = await fake.say("config", **ADMIN, action="set", path=path, value=value)
+        assert said.code == code
+    assert settings(database) == before
+
+
 async def test_why_names_the_rule_that_decides(fake: FakeAdapter, database: Database) -> None:
     await fake.say("credits")
     change(database, commands={"imagine": {"only_channels": ["art"]}})
