@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from sqlmodel import Session, select
 
@@ -294,3 +296,16 @@ async def test_a_post_is_written_with_the_job(
     assert post is not None
     assert post.token == "secret-token"
     assert post.address.platform is Platform.FAKE
+
+
+async def test_the_same_event_five_times_at_once_is_one_job_and_one_post(
+    fake: FakeAdapter, database: Database
+) -> None:
+    assert fake.core is not None
+    event = fake.invocation("imagine", prompt="a red apple", key="interaction-1")
+    replies = await asyncio.gather(*(fake.core.dispatch(event) for _ in range(5)))
+    assert len({reply.job_id for reply in replies}) == 1
+    assert all(reply.code is None for reply in replies)
+    assert len(database.read(lambda s: s.exec(select(Job)).all())) == 1
+    assert len(database.read(lambda s: s.exec(select(Post)).all())) == 1
+    assert sound(database)
