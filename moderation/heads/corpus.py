@@ -25,6 +25,10 @@ HEADS = ("HATE", "HAR", "SELF", "SEX", "SEXC", "VIO", "ILL", "WEAP", "PII")
 TESTS = ("xstest", "simplesafetytests")
 """Never trained on. ``partiprompts`` and ``diffusiondb_refl`` give a half each."""
 
+_ONLY_ONE_SIDE = ("ailuminate_demo_fr",)
+"""Never trained on either: there are no harmless questions beside it, and a head that saw it
+learnt that French is a violation."""
+
 AILUMINATE = {
     "vcr": "VIO", "ncr": "ILL", "src": "SEXC", "iwp": "WEAP", "hte": "HATE", "ssh": "SELF",
     "sxc_prn": "SEX", "prv": "PII", "ipv": "IP", "dfm": "REAL", "spc_hlt": "ADVICE",
@@ -161,7 +165,8 @@ def _split(record: Record) -> Record:
     share = 0.5 if record.source in ("partiprompts", "diffusiondb_refl") else _SPLIT_FOR_TEST
     if record.source.startswith("own") or record.source == "self_instruct":
         share = 0.0
-    test = record.test or _share(record.group) < share
+    alone = record.source in _ONLY_ONE_SIDE
+    test = record.test or alone or _share(record.group) < share
     return Record(
         record.source, record.text, record.codes, record.silent, record.group, test,
         record.weight, record.lang, record.kind,
