@@ -44,14 +44,16 @@ class SlackDriver:
         return Person(self.server, f"U{who.upper()}", "C1")
 
     async def _quiet(self) -> None:
-        """Wait until Slack has heard nothing new for a moment."""
+        """Wait until Slack has heard nothing new for a moment and every card's place is noted."""
         still = 0
         before = -1
-        while still < 6:
-            calls = len(self.server.calls) + len(self.server.ephemeral)
-            still = still + 1 if calls == before else 0
-            before = calls
-            await asyncio.sleep(0.03)
+        async with asyncio.timeout(10):
+            while still < 6:
+                calls = len(self.server.calls) + len(self.server.ephemeral)
+                noted = not await self.services.database.look(_unnoted)
+                still = still + 1 if calls == before and noted else 0
+                before = calls
+                await asyncio.sleep(0.03)
 
     async def use(self, command: str, who: str = "ann", **values: Any) -> None:
         main = values.pop("prompt", values.pop("job", ""))
@@ -132,6 +134,15 @@ def _marked(node: Any) -> list[str]:
     if node.get("type") in ("mrkdwn", "markdown"):
         return [str(node.get("text", ""))]
     return [text for value in node.values() for text in _marked(value)]
+
+
+def _unnoted(session: Any) -> int:
+    """Cards whose message is not in the database yet: a bot that dies now would post another."""
+    from sqlmodel import select
+
+    from storage.models import Post
+
+    return len(session.exec(select(Post.job_id).where(Post.state == "waiting")).all())
 
 
 def _ended(session: Any) -> list[str]:
