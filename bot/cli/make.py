@@ -263,5 +263,9 @@ def _tell(command: str, ended: Ended, files: list[str], screen: Screen, *, json:
         if reply.data.get("run_ms") is not None:
             facts_shown.append(f"{reply.data['run_ms'] / 1000:.1f} s")
         screen.note(", ".join(facts_shown))
+        if reply.data.get("cached"):
+            screen.note("From the cache, free.")
+        if command == "again":
+            screen.note(reply.text)
     sys.stdout.flush()
     return ended.exit_code

@@ -66,10 +66,22 @@ def run(quick: bool, only: str | None, say: Callable[[str], None]) -> list[Measu
     return found
 
 
+def _more(path: Path | None, say: Callable[[str], None]) -> list[Measure]:
+    """What the bot measured before it started us."""
+    if path is None:
+        return []
+    found = [Measure(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+    for one in found:
+        say(f"{one.letter:6}{one.value:10.3f} {one.unit:6} {one.target:10} {one.name} {one.also}")
+    return found
+
+
 def _wanted(only: str | None, known: list[str]) -> list[str]:
     """``abl`` or ``a,b2,trace``: the measures asked for, all without asking."""
     if not only:
         return known
+    if only == "none":
+        return []
     names = only.replace(" ", "").split(",") if "," in only or only in known else list(only)
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -83,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     for flag in ("json", "markdown", "quick", "gpu"):
         parser.add_argument(f"--{flag}", action="store_true")
     parser.add_argument("--only")
+    parser.add_argument("--more", type=Path, help="measures taken elsewhere, to tell beside ours")
     given = parser.parse_args(arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -103,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         found = checks(say, quick=given.quick)
     else:
-        found = run(given.quick, given.only, say)
+        found = _more(given.more, say) + run(given.quick, given.only, say)
     if given.json:
         sys.stdout.write(json.dumps({"measures": [one.dump() for one in found]}) + "\n")
     elif given.markdown:

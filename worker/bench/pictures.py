@@ -127,10 +127,10 @@ def previews(subjects: Subjects, rounds: int) -> list[Measure]:
 
     from worker.engine.runners.pixels import fit_linear, linear_preview, to_image
 
-    decode = subjects.image.family.decode_cells
+    decode, channels = subjects.image.family.decode_cells, subjects.image.family.preview_channels
     with torch.inference_mode():
-        factors = fit_linear(decode, 4)
-        latents = torch.randn(1, 4, 64, 64)
+        factors = fit_linear(decode, channels)
+        latents = torch.randn(1, channels, 64, 64)
         took = []
         for _ in range(max(20, rounds)):
             spent, _ = timed(lambda: to_image(linear_preview(latents, factors)).resize((128, 128)))
