@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import and_, or_, update
 from sqlmodel import Session, col, select
 
-from storage import audit, ledger, strikes
+from storage import audit, known, ledger, strikes
 from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
 from storage.ledger import changed
 from storage.models import Appeal, Case, Decision, Generation, Job, Member, Outbox, Post
@@ -151,11 +151,13 @@ def decide(
     note: str = "",
     hours: int = 24,
     bulk: bool = False,
+    file_sha256: str = "",
 ) -> Decision:
     """Decide a case; an unclaimed one is claimed in the same step.
 
     ``code`` is the policy code a ruling against somebody rests on, ``note`` plain words for the
-    member (required to ask), ``hours`` how long a ban lasts. Raises what :func:`claim` raises,
+    member (required to ask), ``hours`` how long a ban lasts, ``file_sha256`` the stored file's
+    digest, with which the ruling is remembered for copies. Raises what :func:`claim` raises,
     ``BadInput`` (``ruling_code``, ``ruling_note``) and ``NotFound('case_appealed')`` for a case
     that waits for its appeal.
     """
@@ -187,6 +189,9 @@ def decide(
         _note(session, actor, "propose_ban", case, now, code=code, hours=hours)
         return decision
     _carry_out(session, actor, case, decision, hours=hours, now=now)
+    if ruling in FINAL and file_sha256:
+        bank = known.DENY if ruling in AGAINST else known.ALLOW
+        known.learn(session, made, bank, file_sha256=file_sha256, now=now, category=decision.code)
     return decision
 
 
@@ -361,6 +366,7 @@ def undo(session: Session, actor: Actor, decision_id: str, *, now: Millis) -> Ca
 
 def _put_back(session: Session, case: Case, decision: Decision, *, now: Millis) -> None:
     made = session.get_one(Generation, case.generation_id)
+    known.forget(session, made)
     if made.blob is not None or made.text is not None:
         made.status = GenerationStatus(decision.before["generation"])
         session.add(made)
@@ -422,7 +428,14 @@ def appeal(session: Session, actor: Actor, case_id: str, text: str, *, now: Mill
 
 
 def decide_appeal(
-    session: Session, actor: Actor, case_id: str, *, upheld: bool, now: Millis, note: str = ""
+    session: Session,
+    actor: Actor,
+    case_id: str,
+    *,
+    upheld: bool,
+    now: Millis,
+    note: str = "",
+    file_sha256: str = "",
 ) -> Appeal:
     """Somebody else than the first moderator decides an appeal; nobody decides it again.
 
@@ -448,6 +461,9 @@ def decide_appeal(
         if made.blob is not None or made.text is not None:
             made.status = GenerationStatus.VISIBLE
             session.add(made)
+        known.forget(session, made)
+        if file_sha256:
+            known.learn(session, made, known.ALLOW, file_sha256=file_sha256, now=now)
         _lift(session, case, ruling, now=now)
         ledger.refund(session, case.job_id, now=now, reason="overturned on appeal")
     _move(session, case, CaseStatus.CLOSED)

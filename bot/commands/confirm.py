@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bot.core import config
 from bot.core.command import Context
 from bot.core.reply import Reply, Tone, Visibility
-from storage import credits, intents, privacy
+from storage import book, credits, intents, privacy
 from storage.database import Session
 from storage.errors import LimitReached
 from storage.models import Intent, Member
@@ -33,6 +34,15 @@ async def confirm(context: Context, target: str) -> Reply:
         return Reply(
             text=texts("gift.done", n=amount, name=name), tone=Tone.GOOD,
             visibility=Visibility.PRIVATE,
+        )  # fmt: skip
+    if done.kind == "config":
+        made = await services.database.run(
+            book.change, context.actor, done.data["values"], check=config.check, now=now
+        )
+        return Reply(
+            title=texts("config.saved"),
+            text="\n".join(f"- `{change.id}` **{change.path}**" for change in made),
+            tone=Tone.GOOD, visibility=Visibility.PRIVATE,
         )  # fmt: skip
     return await _forget(context, now)
 

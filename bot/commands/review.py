@@ -92,6 +92,7 @@ async def rule(verb: Verb, context: Context, target: str) -> Reply:
         raise BadInput("ruling_hours")
     made = await services.database.run(
         review.decide, context.actor, target, RULING_OF[verb], now=services.clock(),
+        file_sha256=await review_room.digest_of_file(services, context.actor, target),
         code=str(context.values.get("code") or ""), note=str(context.values.get("note") or ""),
         hours=int(hours),
     )  # fmt: skip
@@ -155,6 +156,7 @@ async def close_appeal(upheld: bool, context: Context, target: str) -> Reply:
     """Decide an appeal."""
     await context.services.database.run(
         review.decide_appeal, context.actor, target, upheld=upheld,
+        file_sha256=await review_room.digest_of_file(context.services, context.actor, target),
         note=str(context.values.get("note") or ""), now=context.services.clock(),
     )  # fmt: skip
     return _said(context, "appeal.upheld" if upheld else "appeal.overturned")

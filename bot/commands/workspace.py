@@ -12,12 +12,16 @@ from bot.core.command import Command, Context
 from bot.core.inputs import Input, Phrase
 from bot.core.limits import COMMAND_OF, MAKES, rules_in
 from bot.core.reply import Button, Document, Field, Reply, Tone, Verb, Visibility
-from storage import access, book, credits, document, switches
+from moderation.settings import policy_of
+from moderation.shadow import Past, backtest
+from storage import access, book, credits, decisions, document, intents, switches
 from storage.access import Asking
 from storage.errors import BadInput, NotAllowed, NotFound
 from storage.models import Member, SettingChange
 from storage.schema import Role, role_at_least
 
+TRIED = 200
+"""Judged contents a changed filter is tried on before it is saved."""
 ACTIONS = ("show", "set", "why", "history", "undo", "export", "import", "preset")
 PRESETS = ("family", "standard", "artists")
 
@@ -104,11 +108,50 @@ async def _set(context: Context, values: ConfigInput) -> Reply:
 
 
 async def _save(context: Context, wanted: dict[str, Any]) -> Reply:
+    if any(path.split(".")[0] == "policy" for path in wanted):
+        return await _try_out(context, wanted)
     services = context.services
     made = await services.database.run(
         book.change, context.actor, wanted, check=config.check, now=services.clock()
     )
     return _saved(context, made)
+
+
+async def _try_out(context: Context, wanted: dict[str, Any]) -> Reply:
+    """What a changed filter would have done to what was judged last; the button saves it."""
+    services, texts, space = context.services, context.texts, context.actor.workspace
+    fresh: dict[str, Any] = dict(space.settings)
+    for path, value in wanted.items():
+        fresh = book.put(fresh, path, value)
+    config.check(fresh)
+    if fresh == dict(space.settings):
+        return Reply(text=texts("config.same"), visibility=Visibility.PRIVATE)
+    past = await services.database.look(decisions.last_decisions, workspace_id=space.id, most=TRIED)
+    tried = backtest([Past.of(row) for row in past], policy_of(fresh))
+    intent = await services.database.run(
+        intents.ask, context.actor, "config", {"values": wanted}, now=services.clock()
+    )
+    shown = {row.id: row for row in past}
+    examples = [
+        f"- {config.veiled(shown[i].text)}" for i in tried.newly_restricted[:3] if shown[i].text
+    ]
+    moves = ", ".join(f"{move} {count}" for move, count in sorted(tried.moves.items()))
+    return Reply(
+        title=texts("config.tried"),
+        text="\n".join(
+            [
+                texts("config.would", n=tried.n, more=len(tried.newly_restricted),
+                      fewer=len(tried.newly_allowed)),
+                *examples,
+            ]
+        ),
+        visibility=Visibility.PRIVATE,
+        fields=(Field(label=texts("config.moves"), value=moves or texts("config.none")),),
+        buttons=(
+            Button(verb=Verb.CONFIRM, target=intent, label=texts("config.apply"), style="primary"),
+        ),
+        data={"n": tried.n, "changed": tried.changed, "moves": dict(tried.moves)},
+    )  # fmt: skip
 
 
 def _saved(context: Context, made: list[SettingChange]) -> Reply:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,9 +11,9 @@ from bot.core.case_card import case_card
 from bot.core.reply import Reply
 from bot.core.services import Services
 from bot.core.texts import Texts
-from storage import audit, credits, review, review_views
+from storage import audit, cases, credits, review, review_views
 from storage.allowance import DAY_MS
-from storage.errors import LimitReached, NotAllowed
+from storage.errors import LimitReached, NotAllowed, NotFound
 from storage.models import Act, Case, Decision, Entry
 from storage.review_views import Line, RoomMetrics, slider
 from storage.review_words import Ruling
@@ -71,6 +73,21 @@ async def twins(services: Services, actor: Actor, case_id: str) -> list[Case]:
     return await services.database.look(review_views.twins, case)
 
 
+async def digest_of_file(services: Services, actor: Actor, case_id: str) -> str:
+    """SHA-256 of the stored file a case is about; empty for an answer, or when it is gone."""
+    case = await services.database.look(review.find, case_id[:64], workspace_id=actor.workspace.id)
+    made = await services.database.look(
+        cases.generation, case.generation_id, workspace_id=actor.workspace.id
+    )
+    if made.blob is None:
+        return ""
+    try:
+        data = await asyncio.to_thread(services.blobs.get, made.blob)
+    except NotFound:
+        return ""
+    return hashlib.sha256(data).hexdigest()
+
+
 async def decide_alike(
     services: Services, actor: Actor, case_id: str, ruling: Ruling, *, code: str, note: str
 ) -> list[Decision]:
@@ -86,6 +103,7 @@ async def decide_alike(
                 await services.database.run(
                     review.decide, actor, one, ruling, now=services.clock(), code=code,
                     note=note, bulk=True,
+                    file_sha256=await digest_of_file(services, actor, one),
                 )
             )  # fmt: skip
         except LimitReached:

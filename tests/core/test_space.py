@@ -261,7 +261,11 @@ async def test_set_undo_history_export_import(fake: FakeAdapter, database: Datab
     assert (await admin(action="set", path="nonsense", value="1")).code == "setting_unknown"
     assert (await admin(action="set", path="policy.thresholds.CSAE.block", value="0.9")).code
     await admin(action="set", path="limits.burst", value="5")
-    await admin(action="set", path="policy.thresholds.HATE.hold", value="0.3")
+    tried = await admin(action="set", path="policy.thresholds.HATE.hold", value="0.3")
+    assert "policy" not in settings(database), "a filter is tried out before it is saved"
+    assert tried.data["n"] == 0
+    saved = await fake.press(Verb.CONFIRM, tried.buttons[0].target, **ADMIN)
+    assert saved.code is None
     exported = await admin(action="export")
     assert exported.document is not None and exported.document.name.endswith(".toml")
     text = exported.data["toml"]
@@ -389,3 +393,18 @@ async def test_a_dry_run_says_the_price_and_stores_nothing(
     assert short.data["price"] > short.data["available"] and "more than you have" in short.text
     change(database, paused=True)
     assert (await fake.say("imagine", prompt="x", dry_run=True)).code == "rule_paused"
+
+
+async def test_a_filter_is_tried_on_what_was_judged_before_it_is_saved(
+    fake: FakeAdapter, database: Database
+) -> None:
+    for prompt in ("a red apple", "a gory zombie with guts", "a quiet lake"):
+        await fake.say("imagine", prompt=prompt)
+    tried = await fake.say("config", **ADMIN, action="set",
+                           path="policy.thresholds.VIO.hold", value="0.05")  # fmt: skip
+    assert tried.data["n"] >= 1
+    assert "gory zombie" not in tried.text, "examples are veiled"
+    assert (await fake.press(Verb.CONFIRM, tried.buttons[0].target)).code == "intent_unknown"
+    assert settings(database) == {}
+    assert (await fake.press(Verb.CONFIRM, tried.buttons[0].target, **ADMIN)).code is None
+    assert settings(database) == {"policy": {"thresholds": {"VIO": {"hold": 0.05}}}}
