@@ -29,6 +29,7 @@ from storage.schema import (
     Verdict,
     parse_spec,
 )
+from storage.tenant import Across, across
 
 log = logging.getLogger(__name__)
 
@@ -334,10 +335,11 @@ def lift(session: Session, workspace_id: str, member_id: str) -> None:
     ).scalar()
     _raise(session, Member, member_id, clock)
     if not busy:
-        anyone = count_open(session) > 0
-        clock = session.execute(
-            select(func.max(col(Workspace.tag) if anyone else col(Workspace.served)))
-        ).scalar()
+        with across(Across.LINE):
+            anyone = count_open(session) > 0
+            clock = session.execute(
+                select(func.max(col(Workspace.tag) if anyone else col(Workspace.served)))
+            ).scalar()
         _raise(session, Workspace, workspace_id, clock)
 
 

@@ -21,6 +21,7 @@ from storage.models import Entry, Member, PromoCode, Tier, TierGrant
 from storage.pots import Pots
 from storage.rules import Rules, rules_of
 from storage.schema import Millis, Role, role_at_least
+from storage.tenant import Across, across
 from storage.workspaces import Actor, account_of, holder_id
 
 _CODE = re.compile(r"[A-Z0-9-]{4,32}")
@@ -120,7 +121,10 @@ def gift(
     if cap == 0:
         raise LimitReached("gift_off")
     # The giver's row is locked before the day's sum is read: two gifts at once count each other.
-    session.exec(select(Member.id).where(Member.id == holder_id(actor.member)).with_for_update())
+    with across(Across.PERSON):
+        session.exec(
+            select(Member.id).where(Member.id == holder_id(actor.member)).with_for_update()
+        )
     full = f"gift:{actor.workspace.id}:{key}"
     given = given_today(session, source, rules, now)
     if not ledger.has_entry(session, full) and given + amount > cap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import random
 import sqlite3
@@ -19,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import StaticPool
 from sqlmodel import Session as Session
 
+from storage import tenant
 from storage.errors import OperatorError, RetryLater
 
 P = ParamSpec("P")
@@ -76,7 +78,9 @@ def make_engine(url: str) -> Engine:
     """
     url = _normalise_url(url)
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8)
+        engine = create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8)
+        tenant.guard(engine)
+        return engine
 
     options: dict[str, Any] = {"connect_args": {"check_same_thread": False}}
     if in_memory(url):
@@ -85,6 +89,7 @@ def make_engine(url: str) -> Engine:
     else:
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, **options)
+    tenant.guard(engine)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
@@ -160,7 +165,7 @@ class Database:
                 options["isolation_level"] = "REPEATABLE READ"
             engine = engine.execution_options(**options)
         try:
-            with Session(engine, expire_on_commit=False) as session:
+            with tenant.TenantSession(engine, expire_on_commit=False) as session:
                 try:
                     yield session
                     if read_only:
@@ -209,19 +214,18 @@ class Database:
         self, fn: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """:meth:`write` in a thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._threads, functools.partial(self.write, fn, *args, **kwargs)
-        )
+        return await self._in_thread(functools.partial(self.write, fn, *args, **kwargs))
 
     async def look(
         self, fn: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """:meth:`read` in a thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._threads, functools.partial(self.read, fn, *args, **kwargs)
-        )
+        return await self._in_thread(functools.partial(self.read, fn, *args, **kwargs))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        """The thread knows which workspace is in force (:mod:`storage.tenant`)."""
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        return await loop.run_in_executor(self._threads, context.run, call)
 
     def ping(self) -> None:
         """Raise ``OperatorError`` when the database does not answer."""

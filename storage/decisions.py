@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from storage.ledger import changed
 from storage.models import DecisionRecord, PictureHash
 from storage.schema import Millis, new_id
+from storage.tenant import Across, across
 
 DAY_MS = 86_400_000
 
@@ -133,14 +134,16 @@ def bank(
 ) -> list[PictureHash]:
     """The hashes of these banks that apply to a workspace: its own and the studio's."""
     query = select(PictureHash).where(col(PictureHash.bank).in_(banks))
-    if workspace_id is not None:
-        query = query.where(
-            col(PictureHash.workspace_id).is_(None)
-            | (col(PictureHash.workspace_id) == workspace_id)
-        )
+    if workspace_id is None:
+        with across(Across.MADE):
+            return list(session.exec(query))
+    query = query.where(
+        col(PictureHash.workspace_id).is_(None) | (col(PictureHash.workspace_id) == workspace_id)
+    )
     return list(session.exec(query))
 
 
+@across(Across.MADE)
 def known_file(session: Session, file_sha256: str) -> bool:
     """Whether a file with these very bytes was made here."""
     return (

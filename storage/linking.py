@@ -18,6 +18,7 @@ from storage.errors import BadInput, LimitReached, NotFound
 from storage.ledger import changed
 from storage.models import LinkCode, Member, Reservation
 from storage.schema import Millis
+from storage.tenant import Across, across
 from storage.workspaces import Actor, holder_id
 
 LIFE_MS = 600_000
@@ -37,6 +38,7 @@ def ask_code(session: Session, actor: Actor, *, now: Millis) -> str:
     return f"{raw[:4]}-{raw[4:]}"
 
 
+@across(Across.PERSON)
 def enter_code(session: Session, actor: Actor, code: str, *, now: Millis) -> Member:
     """Join this member to whoever asked for the code; returns the member whose account it is.
 
@@ -98,6 +100,7 @@ def unlink(session: Session, actor: Actor) -> bool:
     )
 
 
+@across(Across.PERSON)
 def identities(session: Session, member: Member) -> list[Member]:
     """Every member that is this same person, the account's holder first."""
     holder = holder_id(member)

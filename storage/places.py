@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from storage.line import Waiting, line_up
 from storage.models import Job, Member, Tier, Workspace
 from storage.schema import OPEN_STATUSES, JobStatus, Millis
+from storage.tenant import Across, across
 
 _LINE_LIMIT = 500
 """Longest line we replay for a place; beyond it the place is a plain count."""
@@ -30,6 +31,7 @@ def place_of(session: Session, job_id: str, *, now: Millis) -> Place | None:
     return line_places(session, now).get(job_id) or counted_place(session, job_id, now)
 
 
+@across(Across.LINE)
 def line_places(session: Session, now: Millis) -> dict[str, Place]:
     """The oldest ``_LINE_LIMIT`` queued jobs as they would be claimed if nothing else arrived."""
     rows = session.execute(
@@ -54,6 +56,7 @@ def line_places(session: Session, now: Millis) -> dict[str, Place]:
     return places
 
 
+@across(Across.LINE)
 def counted_place(session: Session, job_id: str, now: Millis) -> Place | None:
     """The place by age alone, for a job behind more than we replay."""
     status = session.execute(select(Job.status).where(Job.id == job_id)).scalar()
@@ -71,6 +74,7 @@ def work_ahead(session: Session, now: Millis) -> Millis:
     return busy_ms + _queued(session)[1] // workers
 
 
+@across(Across.LINE)
 def open_jobs(session: Session) -> int:
     """How many jobs wait or run, over everything that shares the GPU."""
     query = select(func.count()).where(col(Job.status).in_(OPEN_STATUSES))

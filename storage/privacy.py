@@ -38,6 +38,7 @@ from storage.schema import (
     GenerationStatus,
     Millis,
 )
+from storage.tenant import Across, across
 from storage.threads import unfold
 from storage.workspaces import account_of, forgotten_id
 
@@ -53,6 +54,7 @@ class Everything:
     blobs: tuple[str, ...]
 
 
+@across(Across.PERSON)
 def export(session: Session, member: Member, *, now: Millis) -> Everything:
     """Collect it, over all linked identities."""
     people = identities(session, member)
@@ -168,6 +170,7 @@ class Forgotten:
     """Files to delete once the transaction is through."""
 
 
+@across(Across.PERSON)
 def forget(session: Session, member: Member, *, now: Millis) -> Forgotten:
     """Remove what a person wrote and made, everywhere they are one person.
 

@@ -28,6 +28,7 @@ from storage.schema import (
     Platform,
     is_id,
 )
+from storage.tenant import Across, across
 
 _PERHAPS_RULED = (GenerationStatus.HELD, GenerationStatus.REMOVED, GenerationStatus.BLURRED)
 
@@ -185,6 +186,7 @@ def visible_blob(session: Session, *, workspace_id: str, key: str) -> bool:
     return status in (GenerationStatus.VISIBLE, GenerationStatus.BLURRED)
 
 
+@across(Across.LINE)
 def waiting_by_model(session: Session) -> dict[str, tuple[int, Millis]]:
     """Open jobs of each model and how long they take together, for who is choosing one."""
     rows = session.execute(

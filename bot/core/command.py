@@ -18,6 +18,7 @@ from bot.core.limits import check_rules
 from bot.core.reply import Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.texts import Texts
+from storage import tenant
 from storage.errors import (
     AtelierError,
     MemberError,
@@ -223,22 +224,28 @@ class Core:
             if command is None:
                 raise MemberError("command_unknown", command=invocation.command[:40])
             context = await self._context(invocation, texts, taken)
-            if not role_at_least(context.actor.member.role, command.role):
-                raise NotAllowed("role_needed", role=texts(f"role.{command.role}"))
-            await check_rules(context, command.name)
-            try:
-                values = command.input.model_validate(
-                    {k: v for k, v in invocation.values.items() if v is not None and v != ""},
-                    context={"registry": self.services.registry},
-                )
-            except ValidationError as error:
-                raise explain(error, self.services.registry) from error
-            for guard in command.guards:
-                await guard(context)
-            return await command.handler(context, values)
+            with tenant.within(context.actor.workspace.id):
+                return await self._answer(command, context, invocation.values)
 
         known = invocation.command if invocation.command in self.commands else "unknown"
         return await self._timed(known, self._guarded(run, texts, taken))
+
+    async def _answer(
+        self, command: Command[Any], context: Context, raw: Mapping[str, Any]
+    ) -> Reply:
+        if not role_at_least(context.actor.member.role, command.role):
+            raise NotAllowed("role_needed", role=context.texts(f"role.{command.role}"))
+        await check_rules(context, command.name)
+        try:
+            values = command.input.model_validate(
+                {k: v for k, v in raw.items() if v is not None and v != ""},
+                context={"registry": self.services.registry},
+            )
+        except ValidationError as error:
+            raise explain(error, self.services.registry) from error
+        for guard in command.guards:
+            await guard(context)
+        return await command.handler(context, values)
 
     def problem(self, name: str, values: Mapping[str, Any], locale: str) -> tuple[str, str] | None:
         """The option whose value cannot be used ("" when it is not one), and why, in words.
@@ -270,7 +277,8 @@ class Core:
             if press.verb not in self.presses:
                 raise MemberError("button_unknown")
             context = await self._context(press, texts, taken)
-            return await self.presses[Verb(press.verb)](context, press.target[:64])
+            with tenant.within(context.actor.workspace.id):
+                return await self.presses[Verb(press.verb)](context, press.target[:64])
 
         known = press.verb if press.verb in self.presses else "unknown"
         return await self._timed(known, self._guarded(run, texts, taken))
