@@ -68,6 +68,7 @@ def counted_place(session: Session, job_id: str, now: Millis) -> Place | None:
     return Place(running + older, running + _queued(session)[0], eta)
 
 
+@across(Across.LINE)
 def work_ahead(session: Session, now: Millis) -> Millis:
     """How long everything that runs and waits takes: the longest a newcomer could wait."""
     _, busy_ms, workers = _running(session, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from sqlalchemy import select as select_columns
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col, select
 
-from storage import favourites, jobs, tenant, views
+from storage import favourites, jobs, places, tenant, views
 from storage.database import Database
 from storage.models import (
     Favourite,
@@ -261,6 +262,22 @@ def test_what_looks_across_says_so_and_sees_numbers(two: Two) -> None:
             assert len(two.database.read(lambda s: s.exec(select(Job)).all())) == 2
         with pytest.raises(ValueError, match="curiosity"), across("curiosity"):  # type: ignore[arg-type]
             pass
+
+
+def test_the_line_is_the_same_from_every_workspace(two: Two) -> None:
+    """Every public question about the line counts everybody's jobs, asked from wherever."""
+    asked = {
+        name: fn
+        for name, fn in vars(places).items()
+        if inspect.isfunction(fn) and fn.__module__ == places.__name__ and name[0] != "_"
+    }
+    assert {"line_places", "counted_place", "open_jobs", "work_ahead"} <= set(asked)
+    given = {"now": START, "job_id": two.job["ann"]}
+    for name, fn in asked.items():
+        values = {key: given[key] for key in inspect.signature(fn).parameters if key != "session"}
+        outside = two.database.read(fn, **values)
+        with within(two.ann.workspace.id):
+            assert two.database.read(fn, **values) == outside, f"{name} needs across(LINE)"
 
 
 async def test_the_workspace_travels_into_the_databases_threads(two: Two) -> None:
