@@ -8,11 +8,12 @@ account finds their own ledger and not a fresh grant.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, or_
+from sqlalchemy import Text, cast, delete, or_
 from sqlmodel import Session, col, select
 
 from storage import decisions
@@ -247,16 +248,63 @@ def _blank(session: Session, job: Job, blobs: list[str], *, keep_words: bool) ->
             spec[name] = FORGOTTEN
     if "turns" in spec:
         spec["turns"] = [turn | {"text": FORGOTTEN} for turn in spec["turns"][-1:]]
-    for name in ("start", "mask", "reference"):
-        source = spec.get(name)
-        if isinstance(source, dict):
-            if source.get("blob") and not source.get("generation_id"):
-                blobs.append(source["blob"])
-            spec[name] = source | {"blob": FORGOTTEN}
+    spec, gone = _without_sources(spec, ours_too=True)
+    blobs.extend(gone)
     job.spec = spec
     job.error_params = {}
     session.add(job)
     session.flush()
+
+
+def _without_sources(spec: dict[str, Any], *, ours_too: bool) -> tuple[dict[str, Any], list[str]]:
+    """A spec without the uploads it starts from, and their blobs; with ``ours_too`` it no longer
+    points to what we made either (whose blob is its generation's)."""
+    spec, gone = copy.deepcopy(spec), []
+    control = spec.get("control") or {}
+    places = [spec.get("start"), spec.get("mask"), spec.get("reference"), control.get("source")]
+    for source in (*places, *(spec.get("images") or ())):
+        if not isinstance(source, dict) or source.get("blob") in (None, FORGOTTEN):
+            continue
+        upload = not source.get("generation_id")
+        if upload:
+            gone.append(source["blob"])
+        if upload or ours_too:
+            source["blob"] = FORGOTTEN
+    return spec, gone
+
+
+def _old_uploads(session: Session, space: Workspace, before: Millis, limit: int) -> list[str]:
+    """Take uploads out of jobs older than ``before``; what a younger or open job or an open case
+    still needs stays until that is over."""
+    words = cast(Job.spec, Text)
+    older = select(Job).where(
+        Job.workspace_id == space.id, col(Job.created_at) < before,
+        col(Job.status).not_in(OPEN_STATUSES), words.contains('"sha256"'),
+    )  # fmt: skip
+    waiting = select(Case.job_id).where(
+        Case.workspace_id == space.id,
+        col(Case.status).in_((CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED)),
+    )
+    needed = select(Job.id).where(
+        Job.workspace_id == space.id,
+        or_(
+            col(Job.created_at) >= before, col(Job.status).in_(OPEN_STATUSES),
+            col(Job.id).in_(waiting),
+        ),
+    )  # fmt: skip
+    removed: set[str] = set()
+    for job in session.exec(older.where(col(Job.id).not_in(waiting)).order_by(col(Job.id))).all():
+        spec, gone = _without_sources(job.spec, ours_too=False)
+        if not gone or any(
+            session.exec(needed.where(words.contains(blob)).limit(1)).first() for blob in gone
+        ):
+            continue
+        job.spec = spec
+        session.add(job)
+        removed.update(gone)
+        if len(removed) >= limit:
+            break
+    return sorted(removed)
 
 
 def sweep(session: Session, *, now: Millis, limit: int = 200) -> list[str]:
@@ -291,6 +339,9 @@ def sweep(session: Session, *, now: Millis, limit: int = 200) -> list[str]:
                 )
             )
             _remove(session, old, spare, blobs)
+        if keeping.uploads_days:
+            before = now - keeping.uploads_days * DAY_MS
+            blobs.extend(_old_uploads(session, space, before, limit))
         if keeping.conversations_days:
             ended = session.exec(
                 select(Message.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from sqlmodel import Session, select
@@ -11,7 +12,16 @@ from storage import cases, jobs, ledger, linking, privacy
 from storage.database import Database
 from storage.jobs import Made
 from storage.models import Generation, Job, Member, Workspace
-from storage.schema import CaseOrigin, GenerationStatus, JobKind, JobStatus
+from storage.schema import (
+    CaseOrigin,
+    Control,
+    ControlKind,
+    GenerationStatus,
+    JobKind,
+    JobStatus,
+    Mode,
+    Source,
+)
 from storage.workspaces import Actor, account_of
 from tests.conftest import START, actor, chat_spec, image_spec, sound, submitted
 
@@ -145,3 +155,58 @@ def test_retention_follows_each_workspace_s_own_rule(database: Database) -> None
     assert "Paris" not in json.dumps(
         database.read(privacy.export, ann.member, now=later).data["conversations"]
     )
+
+
+def upload(number: int, **more: Any) -> Source:
+    return Source(blob=f"cd/{number:032d}.png", sha256="0" * 64, width=8, height=8, **more)
+
+
+def uploads_in(database: Database) -> list[str]:
+    """Blobs of uploads that jobs still name."""
+    specs = database.read(lambda s: [json.dumps(job.spec) for job in s.exec(select(Job))])
+    return sorted(set(re.findall(r"cd/\d{32}\.png", " ".join(specs))))
+
+
+def finished(database: Database, person: Actor, spec: Any, *, now: int) -> Job:
+    job = submitted(database, person, spec, now=now)
+
+    def act(session: Session) -> None:
+        claim = jobs.claim(session, worker="w", room={JobKind(spec.kind): 9}, now=now)
+        assert claim is not None and claim.job_id == job.id
+        jobs.finish(session, job.id, claim.fence, status=JobStatus.FAILED, now=now, made=[],
+                    cost=0)  # fmt: skip
+
+    database.write(act)
+    return job
+
+
+def test_uploads_go_after_a_week_unless_something_still_starts_from_them(
+    database: Database,
+) -> None:
+    ann = actor(database, "ann")
+    control = Control(kind=ControlKind.CANNY, source=upload(2))
+    first = image_spec(start=upload(1), mode=Mode.IMAGE, control=control, reference=upload(3))
+    finished(database, ann, first, now=START)
+    finished(database, ann, chat_spec(images=(upload(4),)), now=START)
+    again = image_spec(start=upload(1), mode=Mode.IMAGE, seed=8)
+    finished(database, ann, again, now=START + 5 * DAY)
+    ours = upload(5, generation_id="01" + "0" * 24)
+    finished(database, ann, image_spec(start=ours, mode=Mode.IMAGE), now=START)
+    names = [upload(number).blob for number in range(6)]
+    assert database.write(privacy.sweep, now=START + 6 * DAY) == []
+    assert database.write(privacy.sweep, now=START + 8 * DAY) == [names[4]]
+    assert uploads_in(database) == [names[1], names[2], names[3], names[5]]
+    assert database.write(privacy.sweep, now=START + 13 * DAY) == names[1:4]
+    assert uploads_in(database) == [names[5]], "what we made goes with its generation"
+    assert database.write(privacy.sweep, now=START + 13 * DAY) == []
+
+
+def test_forgetting_takes_every_upload_along(database: Database) -> None:
+    ann = actor(database, "ann")
+    control = Control(kind=ControlKind.CANNY, source=upload(2))
+    spec = image_spec(start=upload(1), mode=Mode.IMAGE, control=control, reference=upload(3))
+    finished(database, ann, spec, now=START)
+    finished(database, ann, chat_spec(images=(upload(4),)), now=START)
+    done = database.write(privacy.forget, ann.member, now=START)
+    assert sorted(done.blobs) == [upload(number).blob for number in range(1, 5)]
+    assert uploads_in(database) == []
