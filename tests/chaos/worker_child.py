@@ -14,6 +14,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from PIL import Image
 
@@ -38,6 +39,12 @@ class PaperRun:
         self.stopped = False
         self.ended = False
         self.busy_ms = 0
+        self.moments: list[Any] = []
+        self.pictures: Any = {}
+
+    def note(self, name: str, seconds: float, **facts: Any) -> None: ...
+
+    def joined(self, more: Any) -> None: ...
 
     def cancel(self) -> None:
         self.cancelled = True
