@@ -375,6 +375,31 @@ async def test_a_restart_of_the_server_recovers(visit: Any, site: Site) -> None:
     await expect(page.locator(".card")).to_have_count(1)
 
 
+async def test_a_long_channel_scrolls_and_the_page_does_not(visit: Any, site: Site) -> None:
+    """The bar, the panel and the composer stay; the newest card is the one in sight."""
+    page = await visit()
+    for seed in range(4):
+        await say(page, f"/imagine a red apple seed:{seed}", site)
+        await site.studio.finish(site.job, TEXTS)
+        await expect(page.locator(".card .picture img")).to_have_count(seed + 1)
+    await page.reload()
+    await ready(page)
+    await expect(page.locator(".card").last).to_be_in_viewport()
+    await expect(page.locator("header.top")).to_be_in_viewport(ratio=1)
+    await expect(page.locator(".panel .button.wide")).to_be_in_viewport(ratio=1)
+    await expect(page.locator("#line")).to_be_in_viewport(ratio=1)
+    heights = await page.evaluate(
+        "() => [document.documentElement, document.getElementById('scroll')]"
+        ".map((one) => one.scrollHeight - one.clientHeight)"
+    )
+    assert heights[0] == 0
+    assert heights[1] > 0
+    await page.locator("#scroll").hover()
+    await page.mouse.wheel(0, -10_000)
+    await expect(page.locator(".card").first).to_be_in_viewport()
+    await expect(page.locator("header.top")).to_be_in_viewport(ratio=1)
+
+
 async def test_the_place_in_line_moves_without_an_event(visit: Any, site: Site) -> None:
     page = await visit()
     await say(page, "/imagine a red apple")
