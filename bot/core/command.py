@@ -142,6 +142,8 @@ class Context:
     """A press's form values; empty for commands."""
     taken: list[Source] = field(default_factory=list)
     """Uploads stored for this invocation; thrown away again when it comes to nothing."""
+    counted: set[str] = field(default_factory=set)
+    """What this invocation was charged for already, such as its place in the token bucket."""
 
 
 Handler = Callable[[Context, I], Awaitable[Reply]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bot.core import trace
 from bot.core.files import preflight
-from bot.core.limits import check_job, max_wait_ms
+from bot.core.limits import check_job, check_pace, max_wait_ms
 from bot.core.reply import Visibility
 from moderation.build import rewritten
 from moderation.lists import Lists, lists_of
@@ -71,11 +71,13 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
     """Judge what a member typed; what comes back may be stored and run.
 
     Each text is judged beside the others and beside what the member typed last, since a minor in
-    one prompt and nudity in the next are one wish. Raises ``Refused``: ``prompt_refused`` with
-    the category in words, ``ip_refused`` with another way to say it, or ``self_harm_help`` when
+    one prompt and nudity in the next are one wish. Raises ``LimitReached('too_fast')`` before
+    anything is judged, or ``Refused``: ``prompt_refused`` with the category in words,
+    ``ip_refused`` with another way to say it, or ``self_harm_help`` when
     what was typed calls for help, not for rules. A verdict of *hold* passes: what is made from
     it is held for a moderator.
     """
+    await check_pace(context)
     # Brought along by a person, we are no guest of this workspace: the strict defaults apply.
     settings = context.actor.workspace.settings if context.venue.installed else {}
     policy = policy_of(settings, adult=context.address.age_restricted)

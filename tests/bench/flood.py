@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -145,4 +146,5 @@ if __name__ == "__main__":
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=30.0, help="how long the others ask")
     given = parser.parse_args()
+    logging.getLogger("moderation").setLevel(logging.CRITICAL)
     sys.exit(asyncio.run(main(given.models.resolve(), given.seconds)))
