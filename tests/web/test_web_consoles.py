@@ -165,6 +165,18 @@ async def test_figures_audit_and_ledger_can_be_read_and_taken_along(
     )
 
 
+async def test_economics_shows_every_input_and_refuses_nonsense_in_words(
+    page: httpx.AsyncClient, services: Services
+) -> None:
+    hold(services, 3)
+    shown = (await page.get("/economics")).text
+    assert 'name="churn"' in shown and 'name="watts"' in shown
+    more = (await page.get("/economics?members=1000&conversion=0.5&price_cents=1000")).text
+    assert "5000.00" in more, "half of a thousand members at ten a month"
+    refused = (await page.get("/economics?churn=lots")).text
+    assert "churn cannot be read" in refused
+
+
 def test_a_veil_keeps_no_colour_and_no_detail() -> None:
     sharp = Image.effect_noise((128, 128), 80).convert("RGB")
     out = io.BytesIO()

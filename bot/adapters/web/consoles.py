@@ -19,6 +19,7 @@ from bot.core import review_room
 from bot.core.case_card import CODES, RULING_OF
 from bot.core.command import error_reply
 from bot.core.reply import Reply, Verb
+from bot.core.sums import sums
 from storage.errors import BadInput, MemberError
 from storage.schema import Verdict
 from storage.workspaces import Actor
@@ -133,6 +134,20 @@ def make_consoles(desk: Desk) -> APIRouter:
         if format == "csv":
             return _csv(rows, "atelier-audit.csv")
         return await page(request, "audit.html", "review", acts=acts)
+
+    @routes.get("/economics")
+    async def economics(request: Request) -> Response:
+        look = desk.look(request)
+        refused = None
+        try:
+            found = await sums(services, dict(request.query_params))
+        except BadInput as error:
+            refused = error_reply(error, words_for(look.locale)).text
+            found = await sums(services, {})
+        return await page(
+            request, "economics.html", "ledger", sums=found, refused=refused,
+            inputs={**found.seen.prices.model_dump(), **found.inputs.model_dump()},
+        )  # fmt: skip
 
     @routes.get("/ledger")
     async def ledger(request: Request, kind: str = "", format: str = "") -> Response:
