@@ -230,7 +230,7 @@ async def test_a_picture_is_watched_being_made(visit: Any, site: Site) -> None:
     await site.studio.finish(site.job, TEXTS)
     picture = card.locator(".picture img")
     await expect(picture).to_have_attribute("alt", "AI picture of: a red apple (seed 7)")
-    assert await picture.evaluate("image => image.complete && image.naturalWidth") == 128
+    assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 128
     await expect(card).to_contain_text("Made by AI")
     await expect(page.locator("#balance")).to_contain_text("496")
     await expect(page.locator(".card")).to_have_count(1)
