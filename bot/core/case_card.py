@@ -40,8 +40,8 @@ def case_card(seen: CaseView, texts: Texts, *, now: Millis) -> Reply:
     for ruling in seen.decisions:
         lines.append(_ruled(ruling, texts))
     return Reply(
-        title=texts("case.title", code=codes[0] if codes else Category.FAULT,
-                    severity=case.severity),
+        title=texts("case.title", code=codes[0], severity=case.severity)
+        if codes else texts("case.reported_title", severity=case.severity),
         text="\n\n".join(line for line in lines if line),
         tone=Tone.WARN if case.severity >= 3 else Tone.INFO,
         visibility=Visibility.PRIVATE,
