@@ -196,7 +196,7 @@ async def test_a_stopped_worker_wakes_up_harmless(
 
     try:
         first = workers.start(ATELIER_TEST_FREEZE="11")
-        job = (await fake.say("imagine", prompt="apple", seed=1, steps=steps)).job_id
+        job = (await fake.say("imagine", prompt="apple", seed=1, steps=steps, format="png")).job_id
         async with asyncio.timeout(20):
             while psutil.Process(first.pid).status() != psutil.STATUS_STOPPED:
                 await asyncio.sleep(0.02)
