@@ -106,3 +106,21 @@ def _queued(session: Session, *, up_to: str | None = None) -> tuple[int, Millis]
         query = query.where(col(Job.id) <= up_to)
     count, estimate = session.execute(query).one()
     return int(count), int(estimate)
+
+
+@across(Across.LINE)
+def share_of(session: Session, workspace_id: str, *, since: Millis) -> float | None:
+    """A workspace's share (0 to 1) of the engine time of jobs that ended since a moment; None
+    when nobody used any."""
+    ended = (col(Job.finished_at) >= since, col(Job.charged_ms) > 0)
+    total = session.execute(
+        select_columns(func.coalesce(func.sum(col(Job.charged_ms)), 0)).where(*ended)
+    ).scalar_one()
+    if not total:
+        return None
+    own = session.execute(
+        select_columns(func.coalesce(func.sum(col(Job.charged_ms)), 0)).where(
+            *ended, col(Job.workspace_id) == workspace_id
+        )
+    ).scalar_one()
+    return float(own) / float(total)

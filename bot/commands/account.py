@@ -15,7 +15,7 @@ from bot.core.command import Command, CommandInfo, Context
 from bot.core.inputs import Input, Phrase
 from bot.core.reply import Button, Reply, Verb, Visibility
 from bot.core.texts import Texts
-from storage import views
+from storage import places, views
 from storage.errors import NotFound
 from storage.schema import OPEN_STATUSES, JobStatus, parse_spec, role_at_least
 from storage.views import JobView
@@ -68,6 +68,15 @@ async def queue(context: Context, _: NoInput) -> Reply:
     services, texts, now = context.services, context.texts, context.services.clock()
     mine = [seen for seen in await _mine(context) if seen.job.status in OPEN_STATUSES]
     total = await services.database.look(views.open_jobs)
+    share = await services.database.look(
+        places.share_of, context.actor.workspace.id, since=now - HOUR_MS
+    )
+    longest = await services.database.look(places.work_ahead, now=now)
+    facts = [texts("queue.all", total=total)]
+    if total:
+        facts.append(texts("queue.longest", wait=duration(longest, texts)))
+    if share is not None:
+        facts.append(texts("queue.share", percent=round(share * 100)))
     lines = []
     for seen in reversed(mine):
         prompt = one_line(parse_spec(seen.job.spec).prompt)
@@ -79,10 +88,12 @@ async def queue(context: Context, _: NoInput) -> Reply:
         ))  # fmt: skip
     return Reply(
         title=texts("queue.title"),
-        text="\n".join([texts("queue.all", total=total), *(lines or [texts("queue.none")])]),
+        text="\n".join([" ".join(facts), *(lines or [texts("queue.none")])]),
         visibility=Visibility.PRIVATE,
         data={
             "total": total,
+            "longest_ms": longest,
+            "share_of_hour": share,
             "jobs": [
                 {"job_id": seen.job.id, "status": str(seen.job.status),
                  "place": seen.place.place if seen.place else None,
@@ -91,6 +102,9 @@ async def queue(context: Context, _: NoInput) -> Reply:
             ],
         },
     )  # fmt: skip
+
+
+HOUR_MS = 3_600_000
 
 
 def duration(ms: int, texts: Texts) -> str:

@@ -408,3 +408,25 @@ async def test_a_filter_is_tried_on_what_was_judged_before_it_is_saved(
     assert settings(database) == {}
     assert (await fake.press(Verb.CONFIRM, tried.buttons[0].target, **ADMIN)).code is None
     assert settings(database) == {"policy": {"thresholds": {"VIO": {"hold": 0.05}}}}
+
+
+async def test_the_queue_says_how_long_at_most_and_whose_the_last_hour_was(
+    fake: FakeAdapter, database: Database, clock: HandClock
+) -> None:
+    idle = await fake.say("queue")
+    assert (idle.data["share_of_hour"], idle.data["total"]) == (None, 0)
+    job = await fake.say("imagine", prompt="a red apple")
+    fake.workspace = "elsewhere"
+    other = await fake.say("imagine", prompt="a red apple")
+
+    def used(session: Session) -> None:
+        for job_id, ms in ((job.job_id, 3_000), (other.job_id, 1_000)):
+            row = session.get_one(Job, job_id)
+            row.status, row.finished_at, row.charged_ms = JobStatus.FAILED, clock.now, ms
+            session.add(row)
+
+    database.write(used)
+    said = await fake.say("queue")
+    assert said.data["share_of_hour"] == 0.25 and "25 %" in said.text
+    clock.advance(3_600_001)
+    assert (await fake.say("queue")).data["share_of_hour"] is None

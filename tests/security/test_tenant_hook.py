@@ -272,7 +272,9 @@ def test_the_line_is_the_same_from_every_workspace(two: Two) -> None:
         if inspect.isfunction(fn) and fn.__module__ == places.__name__ and name[0] != "_"
     }
     assert {"line_places", "counted_place", "open_jobs", "work_ahead"} <= set(asked)
-    given = {"now": START, "job_id": two.job["ann"]}
+    given = {
+        "now": START, "job_id": two.job["ann"], "workspace_id": two.ann.workspace.id, "since": 0,
+    }  # fmt: skip
     for name, fn in asked.items():
         values = {key: given[key] for key in inspect.signature(fn).parameters if key != "session"}
         outside = two.database.read(fn, **values)
