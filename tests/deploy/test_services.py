@@ -133,7 +133,7 @@ def test_the_whole_of_it(
             time.sleep(0.2)
         assert card["status"] == "succeeded", card
         picture = client.get(f"/blobs/{card['pictures'][0]['blob']}")
-        assert picture.headers["content-type"] == "image/png"
+        assert picture.headers["content-type"] == "image/webp"
 
     assert stopped(bot, "bot") == 0
     assert stopped(worker, "worker-cpu") == 0
