@@ -101,3 +101,11 @@ def verify(session: Session, workspace_id: str | None = None) -> list[str]:
             wrong.append(f"{where}: was changed")
         previous = act.digest
     return wrong
+
+
+def last_digests(session: Session) -> dict[str, str]:
+    """The newest digest of each workspace's log, by workspace."""
+    newest: dict[str, str] = {}
+    for act in session.exec(select(Act).order_by(col(Act.workspace_id), col(Act.number))):
+        newest[act.workspace_id] = act.digest
+    return newest

@@ -366,6 +366,15 @@ def moderation_try(
     raise typer.Exit(guarded(lambda: work.run_try(text, json=json), json=json))
 
 
+@moderation_app.command("verify")
+def moderation_verify(json: Json = False) -> None:
+    """Check the audit log's chain: every line where it was, and what it was."""
+    from bot.cli import sums
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(guarded(lambda: sums.run_audit_verify(json=json), json=json))
+
+
 @ledger_app.command("verify")
 def ledger_verify(json: Json = False) -> None:
     """Replay every entry and compare with the balances; fails on any drift."""

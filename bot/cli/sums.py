@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bot.cli.tables import opened, print_json
-from storage import economics, switches
+from storage import audit, economics, switches
 from storage.clock import now_ms
 from storage.database import Database
 from storage.economics import Assumptions, Prices
@@ -111,3 +111,25 @@ def run_switch(on: bool, note: str, *, json: bool) -> int:
             if on else "Open again.\n"
         )  # fmt: skip
     return 0
+
+
+def run_audit_verify(*, json: bool) -> int:
+    """Check the chain of every workspace's audit log; 0 when it is whole, 5 when it is not.
+
+    Prints each workspace's last digest: kept elsewhere, it gives away who rewrites everything.
+    """
+
+    def read(database: Database) -> tuple[list[str], dict[str, str]]:
+        with database.transaction(read_only=True) as session:  # one snapshot for everything
+            return audit.verify(session), audit.last_digests(session)
+
+    wrong, last = opened(read)
+    if json:
+        print_json({"ok": not wrong, "problems": wrong, "last": last})
+        return 5 if wrong else 0
+    for problem in wrong:
+        sys.stdout.write(f"BROKEN {problem}\n")
+    for workspace, digest in last.items():
+        sys.stdout.write(f"{workspace}  {digest}\n")
+    sys.stdout.write("The audit log has been changed.\n" if wrong else "The audit log is whole.\n")
+    return 5 if wrong else 0

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlmodel import Session
 from typer.testing import CliRunner
 
 from bot.cli.app import app
-from storage import switches
+from storage import audit, switches
 from storage.database import Database
+from tests.conftest import START, actor
 
 
 @pytest.fixture
@@ -39,3 +42,26 @@ def test_stop_and_resume(home: Path) -> None:
         database = Database(f"sqlite:///{home.resolve() / 'atelier.db'}")
         assert database.read(switches.is_on, switches.STOP) is on
         database.close()
+
+
+def test_the_audit_log_is_checked_and_a_cut_is_found(home: Path) -> None:
+    assert CliRunner().invoke(app, ["moderation", "verify"]).exit_code == 0
+    database = Database(f"sqlite:///{home.resolve() / 'atelier.db'}")
+    ann = actor(database, "ann")
+    for number in range(3):
+        database.write(
+            audit.write, ann.workspace.id, actor_id=None, verb="reveal", target=str(number),
+            now=START,
+        )  # fmt: skip
+    whole = CliRunner().invoke(app, ["moderation", "verify", "--json"])
+    said = json.loads(whole.stdout)
+    assert (whole.exit_code, said["ok"], len(said["last"])) == (0, True, 1)
+
+    def cut(session: Session) -> None:
+        session.execute(text("DROP TRIGGER act_no_delete"))
+        session.execute(text("DELETE FROM act WHERE number = 2"))
+
+    database.write(cut)
+    database.close()
+    broken = CliRunner().invoke(app, ["moderation", "verify"])
+    assert broken.exit_code == 5 and "line 2 is missing" in broken.stdout
