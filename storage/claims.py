@@ -77,6 +77,7 @@ def claim(
     room: Mapping[JobKind, int],
     now: Millis,
     loaded: Collection[str] = (),
+    leave: Collection[str] = (),
     slack_ms: int = SLACK_MS,
     lease_ms: int = LEASE_MS,
 ) -> Claim | None:
@@ -88,7 +89,7 @@ def claim(
     A job whose owner's lease ran out may be claimed like a queued one. Jobs that the recipe cache
     answers need no room and go before all others. The estimate is charged
     to the counters now and corrected at the end, so that one member's many jobs do not all start
-    before the first is charged.
+    before the first is charged. ``leave`` names models whose jobs other workers run.
     """
     kinds = [kind for kind, places in room.items() if places > 0]
     if session.get_bind().dialect.name == "postgresql":
@@ -97,12 +98,13 @@ def claim(
         session.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK)))
     skip: set[str] = set()
     while True:
-        first = fairest(session, kinds, now, skip, jumps=True)
+        first = fairest(session, kinds, now, skip, jumps=True, leave=leave)
         if first is None:
             return None
         job = first
         if loaded and first.model not in loaded and not first.cached:
-            job = _within_slack(session, first, kinds, now, skip, loaded, slack_ms) or first
+            job = _within_slack(session, first, kinds, now, skip, loaded, leave, slack_ms)
+            job = job or first
         charge = max(1, job.estimate_ms)
         taken = {
             "job": job.id, "seen": job.fence, "was": job.status, "by": worker,
@@ -182,6 +184,7 @@ def _within_slack(
     now: Millis,
     skip: Collection[str],
     loaded: Collection[str],
+    leave: Collection[str],
     slack_ms: int,
 ) -> Candidate | None:
     """A job of a loaded model that may go before the fairest one, or None.
@@ -189,14 +192,14 @@ def _within_slack(
     Counters alone do not bound the wait: newcomers start at the clock, level with the fairest,
     so an endless stream of them would pass it. What one job has already let pass does.
     """
-    other = fairest(session, kinds, now, skip, models=loaded)
+    other = fairest(session, kinds, now, skip, models=loaded, leave=leave)
     if other is None or first.overtaken_ms + max(1, other.estimate_ms) > slack_ms:
         return None
     rival = first
     if other.workspace_id != first.workspace_id:
         if other.space_served - first.space_served > slack_ms:
             return None
-        rival = fairest(session, kinds, now, skip, inside=other.workspace_id)
+        rival = fairest(session, kinds, now, skip, leave=leave, inside=other.workspace_id)
     if rival is not None and other.member_served - rival.member_served > slack_ms:
         return None
     return other

@@ -37,7 +37,9 @@ def ready(now: Any) -> Any:
 
 
 @cache
-def _fairest(*, jumps: bool, room: bool, skips: bool, models: bool, inside: bool) -> Any:
+def _fairest(
+    *, jumps: bool, room: bool, skips: bool, leaves: bool, models: bool, inside: bool
+) -> Any:
     now: Any = bindparam("now")
     running = (
         select(func.count())
@@ -60,6 +62,8 @@ def _fairest(*, jumps: bool, room: bool, skips: bool, models: bool, inside: bool
     fits = and_(
         col(Job.kind).in_(bindparam("kinds", expanding=True)), running < col(Tier.max_running)
     )
+    if leaves:
+        fits = and_(fits, col(Job.model).not_in(bindparam("leave", expanding=True)))
     columns: list[Any] = [
         Job.id, Job.workspace_id, Job.member_id, Job.kind, Job.model, Job.spec, Job.address,
         Job.fence, Job.attempts, Job.status, Job.deadline_ms, Job.created_at, Job.estimate_ms,
@@ -98,20 +102,24 @@ def fairest(
     *,
     jumps: bool = False,
     models: Collection[str] | None = None,
+    leave: Collection[str] = (),
     inside: str | None = None,
 ) -> Candidate | None:
     """The job whose turn it is among those of ``kinds`` whose member may have one more running.
 
     With ``jumps`` a job that the recipe cache answers goes before all others, room or not.
-    ``models`` and ``inside`` (a workspace) narrow the choice; ``skip`` are jobs to leave out.
+    ``models`` and ``inside`` (a workspace) narrow the choice; ``skip`` are jobs to leave out, and
+    ``leave`` models.
     """
     query = _fairest(
-        jumps=jumps, room=bool(kinds), skips=bool(skip), models=models is not None,
-        inside=inside is not None,
+        jumps=jumps, room=bool(kinds), skips=bool(skip), leaves=bool(leave),
+        models=models is not None, inside=inside is not None,
     )  # fmt: skip
     values: dict[str, Any] = {"now": now}
     if kinds or not jumps:
         values["kinds"] = list(kinds)
+        if leave:
+            values["leave"] = list(leave)
     if skip:
         values["skip"] = list(skip)
     if models is not None:
