@@ -257,8 +257,9 @@ def check_fit(spec: ImageSpec, registry: Registry) -> None:
     """Whether the model has what the spec asks for. Raises ``BadInput``."""
     if spec.control is not None and registry.control_for(spec.model, spec.control.kind) is None:
         raise BadInput("control_absent", control=spec.control.kind)
-    if spec.reference is not None and not registry.adapters_for(spec.model, "reference"):
-        raise BadInput("reference_absent")
+    most = registry.references_of(spec.model)
+    if len(spec.references) > most:
+        raise BadInput("references_many" if most else "reference_absent", maximum=most)
 
 
 async def judge_spec(context: Context, spec: ImageSpec) -> Verdict:

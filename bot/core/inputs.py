@@ -133,7 +133,7 @@ def options_of(
         default = "" if info.is_required() or info.default is None else str(info.default)
         source = extra.get("choices")
         card = registry.default(JobKind.IMAGE)
-        if not _available(extra.get("needs", source), registry, card.name):
+        if not available(extra.get("needs", source), registry):
             continue
         if source == "styles":
             choices = tuple(style.name for style in registry.styles_for(card.name))
@@ -175,14 +175,15 @@ def options_of(
     return tuple(options)
 
 
-def _available(source: Any, registry: Registry, model: str) -> bool:
-    """Whether there is anything to choose: no option is offered that can only be refused."""
+def available(source: Any, registry: Registry) -> bool:
+    """Whether there is anything to choose: nothing is offered that can only be refused."""
+    model = registry.image_default
     if source == "loras":
         return bool(registry.adapters_for(model, "lora"))
     if source == "controls":
         return bool(registry.adapters_for(model, "control"))
     if source == "references":
-        return bool(registry.adapters_for(model, "reference"))
+        return any(registry.references_of(m) for m in {model, *registry.here})
     return True
 
 
