@@ -69,6 +69,8 @@ class Claim:
     age_restricted: bool | None = None
     """What the platform says of the channel it goes to; decides which policy judges it."""
     claimed_at: Millis = 0
+    rate: int = 10_000
+    """What the workspace charged when it was asked for: settled by it, whatever is in force now."""
     predicted_ms: int | None = None
     """What was foreseen from being asked for to being done."""
 
@@ -158,7 +160,7 @@ def claim(
             reserved=reserved.amount if reserved else 0,
             verdict=verdict, cached=job.cached, again_of=job.again_of,
             age_restricted=job.address.get("age_restricted"),
-            predicted_ms=job.predicted_ms, claimed_at=now,
+            rate=job.rate, predicted_ms=job.predicted_ms, claimed_at=now,
         )  # fmt: skip
 
 
