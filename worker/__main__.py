@@ -69,6 +69,7 @@ def build_engine(settings: WorkerSettings, registry: Registry) -> Engine:
         memory_bytes=settings.memory_mb * 1_000_000 if settings.memory_mb else None,
         profile_path=settings.home / "profile.json",
         remote=build_remote(settings),
+        compiles=None if settings.compile == "auto" else settings.compile == "on",
     )  # fmt: skip
 
 
