@@ -114,7 +114,8 @@ def spec_for(context: Context, card: ModelCard, name: str, prompt: str, **more: 
 
 async def ask(context: Context, values: AskInput) -> Reply:
     """Check the words, remember the thread, queue the job, show its card."""
-    if values.prompt.strip().lower() in _RESETS and values.image is None:
+    resets = values.prompt.strip().lower() in _RESETS and values.image is None
+    if resets and not values.dry_run:
         return await reset(context, ResetInput(thread=values.thread))
     check_private(context, values.private)
     services, settings = context.services, context.actor.workspace.settings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bot.core.cards import balance
 from bot.core.limits import check_rules, rules_in
 from bot.core.reply import Field, Reply, Tone, Visibility
+from bot.core.texts import credits_in_words
 from storage import places, prices
 from storage.cache import keys_of
 from storage.foresight import foresight
@@ -47,7 +48,7 @@ async def quote(context: Context, spec: AnySpec, *, again: bool = False) -> Quot
     return Quote(price, rate, seen.estimate_ms, seen.cached)
 
 
-async def quote_reply(context: Context, spec: AnySpec) -> Reply:
+async def quote_reply(context: Context, spec: AnySpec, *, again: bool = False) -> Reply:
     """The price by the published function that also settles it, the balance, and the wait.
 
     Says what would refuse it: raises the same ``MemberError`` as the real thing for rules and
@@ -57,7 +58,7 @@ async def quote_reply(context: Context, spec: AnySpec) -> Reply:
     await check_rules(context, "imagine" if isinstance(spec, ImageSpec) else "ask")
     within(spec, context.actor.tier, rules_in(context))
     card = services.registry.find(spec.model, JobKind(spec.kind))
-    asked = await quote(context, spec)
+    asked = await quote(context, spec, again=again)
     price = asked.price
     held = await balance(services, context.actor)
     wait = asked.estimate_ms
@@ -71,7 +72,7 @@ async def quote_reply(context: Context, spec: AnySpec) -> Reply:
         tone=Tone.INFO if enough else Tone.WARN,
         visibility=Visibility.PRIVATE,
         fields=(
-            Field(label=texts("field.cost"), value=texts("amount.credits", n=price)),
+            Field(label=texts("field.cost"), value=credits_in_words(price, texts)),
             Field(label=texts("credits.available"), value=str(held.available)),
             Field(label=texts("quote.left"), value=str(held.available - price)),
             Field(label=texts("quote.wait"), value=texts("quote.seconds", n=-(-wait // 1000))),
