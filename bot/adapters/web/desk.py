@@ -77,7 +77,7 @@ class Desk:
         """The command in a typed ``line``, or the one named with its values."""
         line = given.get("line")
         if not isinstance(line, str):
-            return Line(text_of(given, "command"), values_of(dict(given)))
+            return Line(text_of(dict(given), "command"), values_of(dict(given)))
         catalog = self.core.catalog(locale)
         parsed = parse_line(line, catalog)
         return Line(parsed.command, parsed.values | _attached(given, parsed, catalog))
