@@ -10,6 +10,7 @@ transfers and the invariants I1 to I9 of RELIABILITY.md 3.3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +60,9 @@ def member_account(member_id: str) -> str:
     return f"member:{member_id}"
 
 
-def changed(session: Session, statement: Any) -> int:
+def changed(session: Session, statement: Any, values: Mapping[str, Any] | None = None) -> int:
     """Run an UPDATE and say how many rows it changed: the building block of every guard."""
-    result = session.execute(statement)
+    result = session.execute(statement, values)
     assert isinstance(result, CursorResult)
     return int(result.rowcount)
 

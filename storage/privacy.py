@@ -264,7 +264,7 @@ def _without_sources(spec: dict[str, Any], *, ours_too: bool) -> tuple[dict[str,
     spec, gone = copy.deepcopy(spec), []
     control = spec.get("control") or {}
     places = [spec.get("start"), spec.get("mask"), spec.get("reference"), control.get("source")]
-    for source in (*places, *(spec.get("images") or ())):
+    for source in (*places, *(spec.get("blend") or ()), *(spec.get("images") or ())):
         if not isinstance(source, dict) or source.get("blob") in (None, FORGOTTEN):
             continue
         upload = not source.get("generation_id")

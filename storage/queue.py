@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,6 +41,9 @@ _PREVIEW = "atelier:preview:"
 _TRACE = "atelier:trace:"
 _TRACE_TTL_S = 600
 _SEEN = "atelier:seen:"
+_SERVING = "atelier:serving"
+SERVING_S = 60.0
+"""How long what a worker said of its models counts; it says so again every few seconds."""
 _LIVE_TTL_S = 900
 _DOWN = (RedisError, OSError, asyncio.TimeoutError)
 _PATIENCE_S = 0.8
@@ -117,15 +120,27 @@ class Wire:
         except _DOWN:
             return False
 
-    async def wake(self, ticket: str | None = None) -> bool:
-        """A durable ticket and a nudge: some worker looks for work now. False when Redis is down.
+    async def nudge(self) -> bool:
+        """Every worker that listens looks for work now. False when Redis is down."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self.pool.publish(_NUDGES, b"1")
+        except _DOWN:
+            log.debug("no nudge sent: Redis is down")
+            return False
+        return True
 
-        The ticket id makes the same wake-up sent twice one ticket.
+    async def wake(self, ticket: str | None = None, *, nudged: bool = False) -> bool:
+        """A nudge and a durable ticket: some worker looks for work now. False when Redis is down.
+
+        The ticket id makes the same wake-up sent twice one ticket. ``nudged``: that was done.
         """
         try:
             async with asyncio.timeout(_PATIENCE_S):
+                if not nudged:
+                    # First: writing the ticket takes several times as long, and nobody waits.
+                    await self.pool.publish(_NUDGES, b"1")
                 await self.pool.enqueue_job(TICKET, _job_id=f"ticket-{ticket or new_id()}")
-                await self.pool.publish(_NUDGES, b"1")
         except _DOWN:
             log.warning("no ticket sent: Redis is down; the reconciler will send it")
             return False
@@ -205,6 +220,36 @@ class Wire:
             return False
         return bool(owner == workspace_id.encode())
 
+    async def serves(self, worker: str, models: Collection[str], *, now: Millis) -> None:
+        """Say which models a worker can run; forgotten :data:`SERVING_S` after the last time."""
+        said = {"until": now + int(SERVING_S * 1000), "models": sorted(models)}
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self.pool.hset(_SERVING, worker, json.dumps(said))  # type: ignore[misc]
+        except _DOWN:
+            log.debug("models not announced: Redis is down")
+
+    async def served(self, *, now: Millis) -> dict[str, frozenset[str]] | None:
+        """What each living worker can run; None when nobody said, or Redis is down."""
+        found, gone = {}, []
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                lines: dict[bytes, bytes] = await self.pool.hgetall(_SERVING)  # type: ignore[misc]
+                for worker, line in lines.items():
+                    said = load_json(line)
+                    if int(said["until"]) > now:
+                        found[worker.decode()] = frozenset(map(str, said["models"]))
+                    else:
+                        gone.append(worker.decode())
+                if gone:
+                    await self.pool.hdel(_SERVING, *gone)  # type: ignore[misc]
+        except _DOWN:
+            return None
+        except (ValueError, KeyError, TypeError):
+            log.warning("junk in what workers say they run")
+            return None
+        return found or None
+
     async def first_sight(self, key: str, ttl_s: int = 3600) -> bool:
         """Whether this event is seen for the first time, by any process, also before a restart.
 
@@ -272,20 +317,27 @@ class Wire:
             await client.aclose()
 
 
-async def flush_outbox(database: Database, wire: Wire, *, now: Millis | None = None) -> int:
-    """Send what was written but not sent (a crash between commit and send); returns how many."""
+async def flush_outbox(
+    database: Database, wire: Wire, *, now: Millis | None = None, queued: bool = False
+) -> int:
+    """Send what was written but not sent (a crash between commit and send); returns how many.
+
+    ``queued`` says that the caller has just queued a job: the nudge goes out before anything else.
+    """
     moment = now if now is not None else now_ms()
+    nudged = queued and await wire.nudge()
     rows = await database.look(outbox.unsent)
     sent = []
     for row in rows:
         if row.topic == "ticket":
-            if not await wire.wake(row.id):
+            if not await wire.wake(row.id, nudged=nudged):
                 break
         elif not await wire.publish(Event(type=EventType.STATE, job_id=row.job_id)):
             break
         sent.append(row.id)
     if sent:
-        await database.run(_note_sent, sent, moment)
+        # Undone by a power loss, it is sent again: harmless.
+        await database.run_unsynced(_note_sent, sent, moment)
     return len(sent)
 
 

@@ -86,6 +86,8 @@ class ModelCard(Frozen):
     token_ms: int = 80
     languages: tuple[str, ...] = ("en",)
     """Languages of prompts and questions it reads."""
+    references: int = Field(default=0, ge=0, le=4)
+    """Pictures it reads beside the prompt by itself; others need an adapter for that."""
     prompt_tokens: int = 77
     """Tokens of a prompt a picture model reads."""
     vision: bool = False
@@ -162,6 +164,8 @@ class Registry:
         self.chat_default = self.find(chat, JobKind.CHAT).name
         self.vision_default = self.find(vision, JobKind.CHAT).name if vision else ""
         """The model that reads pictures; empty when none is configured."""
+        self.here: frozenset[str] = frozenset()
+        """Models whose files lie on this machine too: offered beside the usual ones."""
 
     def find(self, name: str, kind: JobKind) -> ModelCard:
         """The card called ``name``. Raises ``NotFound('model_unknown')`` when there is none."""
@@ -199,6 +203,12 @@ class Registry:
         """The ControlNet that reads this kind of picture for a model, if there is one."""
         found = (a for a in self.adapters_for(model, "control") if a.control is kind)
         return next(found, None)
+
+    def references_of(self, model: str) -> int:
+        """How many reference pictures a model can be given: its own, or an adapter's four."""
+        card = self.cards.get(model)
+        own = 0 if card is None else card.references
+        return max(own, 4 if self.adapters_for(model, "reference") else 0)
 
     def draws(self, name: str) -> bool:
         """Whether a card is a picture model (and not an upscaler or for chat)."""

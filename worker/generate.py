@@ -86,6 +86,8 @@ class Floor:
         self._closing = False
         self._claiming = asyncio.Lock()
         self._watches: set[asyncio.Task[None]] = set()
+        self.leave: frozenset[str] = frozenset()
+        """Models whose jobs are left to other workers, which have their weights."""
         self.stuck = asyncio.Event()
         """Set when the engine ignores a cancelled run: restart the process."""
 
@@ -129,12 +131,14 @@ class Floor:
         tools = self.tools
         # Asked even without room: what the recipe cache answers needs none.
         room = tools.engine.room()
-        claim = await tools.database.run(
+        # A claim is a lease: a power loss that undoes it ends us too.
+        claim = await tools.database.run_unsynced(
             jobs.claim,
             worker=tools.worker,
             room=room,
             now=tools.clock(),
             loaded=tools.engine.loaded(),
+            leave=self.leave,
             slack_ms=tools.slack_ms,
             lease_ms=tools.lease_ms,
         )
@@ -355,7 +359,7 @@ class Keeper:
                 pass
             self._beat.clear()
             try:
-                lease = await tools.database.run(
+                lease = await tools.database.run_unsynced(
                     jobs.renew, claim.job_id, claim.fence, now=tools.clock(),
                     lease_ms=tools.lease_ms,
                 )  # fmt: skip

@@ -190,7 +190,9 @@ async def submit_job(
         services.metrics.submitted(str(spec.kind), cached=asked.cached)
         try:
             with trace.moment("ticket"):
-                await flush_outbox(services.database, services.wire, now=services.clock())
+                await flush_outbox(
+                    services.database, services.wire, now=services.clock(), queued=True
+                )
             await services.wire.publish(Event(type=EventType.STATE, job_id=job.id))
             await services.wire.note(job.id, trace.taken())
         except RetryLater:

@@ -133,16 +133,17 @@ def options_of(
         default = "" if info.is_required() or info.default is None else str(info.default)
         source = extra.get("choices")
         card = registry.default(JobKind.IMAGE)
-        if not _available(extra.get("needs", source), registry, card.name):
+        if not available(extra.get("needs", source), registry):
             continue
         if source == "styles":
             choices = tuple(style.name for style in registry.styles_for(card.name))
         elif source == "models":
-            # What is configured and what ships; any other may be typed if it is in place.
+            # What is configured, what ships and what lies here; any other may be typed.
             choices = tuple(
                 name
                 for name, c in registry.cards.items()
-                if registry.draws(name) and (c.source == "starter" or name == card.name)
+                if registry.draws(name)
+                and (c.source == "starter" or name == card.name or name in registry.here)
             )
             default = card.name
         elif source == "sizes":
@@ -174,14 +175,15 @@ def options_of(
     return tuple(options)
 
 
-def _available(source: Any, registry: Registry, model: str) -> bool:
-    """Whether there is anything to choose: no option is offered that can only be refused."""
+def available(source: Any, registry: Registry) -> bool:
+    """Whether there is anything to choose: nothing is offered that can only be refused."""
+    model = registry.image_default
     if source == "loras":
         return bool(registry.adapters_for(model, "lora"))
     if source == "controls":
         return bool(registry.adapters_for(model, "control"))
     if source == "references":
-        return bool(registry.adapters_for(model, "reference"))
+        return any(registry.references_of(m) for m in {model, *registry.here})
     return True
 
 

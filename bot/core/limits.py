@@ -21,7 +21,9 @@ from storage.tiers import may_be_private, within
 if TYPE_CHECKING:
     from bot.core.command import Context
 
-MAKES = frozenset({"imagine", "upscale", "ask", "enhance", "brainstorm", "describe", "again"})
+MAKES = frozenset(
+    {"imagine", "upscale", "blend", "ask", "enhance", "brainstorm", "describe", "again"}
+)
 """Commands that make something: the stop switch, a pause and a time-out keep these back. Looking
 at one's own things, privacy and help stay open."""
 COMMAND_OF = {JobKind.IMAGE: "imagine", JobKind.CHAT: "ask"}

@@ -235,6 +235,25 @@ def test_a_reference_picture_is_read_as_an_ip_adapter_reads_it(here: ImageRunner
     assert through(stock(here), here, plain(), width=SIDE, height=SIDE) == bare.image
 
 
+def test_several_references_are_blended_as_an_ip_adapter_blends_them(here: ImageRunner) -> None:
+    one = plain(reference=source("start"), blend=(source("mask"),), reference_scale=0.6)
+    (ours,) = together(here, [one])
+    adapters = hook(here, one, 0)._adapters
+    adapters.activate((), 0.6)
+    with torch.inference_mode():
+        read = adapters.reference().embed
+        embeds = torch.cat([read(PICTURES["start"]), read(PICTURES["mask"])], dim=1)
+    theirs = through(
+        stock(here), here, one, width=SIDE, height=SIDE,
+        ip_adapter_image_embeds=[torch.cat([torch.zeros_like(embeds), embeds])],
+    )  # fmt: skip
+    single = plain(reference=source("start"), reference_scale=0.6)
+    assert ours.sha256 == pixels.digest(theirs) != together(here, [single])[0].sha256
+    alone = [together(here, [w])[0].sha256 for w in (one, single)]
+    assert [made.sha256 for made in together(here, [one, single])] == alone
+    together(here, [plain()])  # and off again, for who calls the network directly
+
+
 def test_a_learned_token_is_read_in_short_and_long_prompts(here: ImageRunner, kind: str) -> None:
     if kind != "sd15":
         with pytest.raises(NotFound):

@@ -106,7 +106,7 @@ async def test_07_a_filter_is_not_fooled_by_how_a_word_is_written(
 ) -> None:
     for number, text in enumerate(("a n4k3d ch1ld", "a n a k e d child", "a nakеd chіld"), 1):
         await ann.slash(f"/imagine {text}")
-        note = (await until(lambda: len(said := ann.notes()) >= number and said))[-1]
+        note = (await until(lambda least=number: len(said := ann.notes()) >= least and said))[-1]
         assert "safety of minors" in note
         assert "child" not in note, "the matched word is never echoed"
     assert studio.database.read(lambda s: s.exec(select(Job)).all()) == []

@@ -230,3 +230,16 @@ def test_a_database_that_is_not_there_names_the_cure() -> None:
 def test_rows_stay_readable_after_the_transaction(database: Database) -> None:
     job = submitted(database, actor(database))
     assert (job.model, row(database, job.id).spec["seed"]) == ("starter-icons", 7)
+
+
+def test_a_lease_does_not_wait_for_the_disk_and_money_does(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'synced.db'}")
+
+    def level(session: Session) -> int:
+        return int(session.execute(text("PRAGMA synchronous")).scalar_one())
+
+    normal, full = 1, 2
+    for _ in range(2):  # on the same connection, to and fro
+        assert database.write_unsynced(level) == normal
+        assert database.write(level) == full
+    database.close()

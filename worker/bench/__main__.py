@@ -19,7 +19,7 @@ ORDER = ("a", "b", "b2", "c", "d", "e", "g", "h", "i", "j", "k", "l", "m", "trac
 
 def plan(quick: bool, starter: Path | None) -> tuple[dict[str, Callable[[], list[Measure]]], str]:
     """The measures by letter, and what they are taken on."""
-    from worker.bench import delivery, pictures, talk, traffic
+    from worker.bench import delivery, pictures, talk, traffic, waking
     from worker.bench.subjects import subjects
 
     rounds = 3 if quick else 7
@@ -32,7 +32,7 @@ def plan(quick: bool, starter: Path | None) -> tuple[dict[str, Callable[[], list
         "a": lambda: pictures.overhead(it, rounds),
         "b": lambda: pictures.batching(it, 2 if quick else rounds),
         "b2": lambda: pictures.mixed(it),
-        "c": lambda: traffic.latency(20 if quick else 60, 3 if quick else 9),
+        "c": lambda: waking.latency(it, 20 if quick else 60, 3 if quick else 9),
         "d": lambda: talk.throughput(it, 2 if quick else rounds, tokens),
         "e": lambda: talk.first_token(it, 2 if quick else rounds),
         "g": lambda: traffic.fairness(*((8, 4) if quick else (20, 6))),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from storage.errors import BadInput
 from storage.registry import Registry
-from storage.schema import ImageSpec
+from storage.schema import ImageSpec, Mode
 from worker.engine.runners.base import Pictures
 from worker.engine.runners.families.base import Family
+from worker.engine.runners.families.flux2 import Flux2Klein
 from worker.engine.runners.families.unet import UNetFamily
 from worker.engine.runners.modes.adapters import AdapterHook, Adapters
 from worker.engine.runners.modes.control import ControlHook, Controls
+from worker.engine.runners.modes.references import ReferencesHook
 from worker.engine.runners.modes.start import start_hooks
 from worker.engine.runners.modes.words import Reader, WordsHook
 from worker.engine.runners.work import Hook
@@ -48,12 +50,14 @@ class Modes:
             switched = AdapterHook(self._adapters, spec, pictures)
             network = switched.network
             hooks.append(switched)
-        elif spec.adapters or spec.reference is not None:
+        elif spec.adapters or (spec.references and not isinstance(family, Flux2Klein)):
             raise BadInput("mode_unfit", model=spec.model)
         hooks.append(WordsHook(self._reader, network))
         if spec.control is not None:
             if self._controls is None:
                 raise BadInput("control_absent", control=str(spec.control.kind))
             hooks.append(ControlHook(self._controls, spec.control, pictures))
+        if isinstance(family, Flux2Klein) and (spec.references or spec.mode is not Mode.TEXT):
+            hooks.append(ReferencesHook(family, spec, pictures))
         # Last, since the first hook that says where to begin ends the asking.
         return [*hooks, *start_hooks(spec, family, pictures)]
