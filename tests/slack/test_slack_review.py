@@ -55,8 +55,8 @@ async def test_from_held_to_posted_on_slack(studio: Studio, ann: Person, bob: Pe
     studio.database.write(choose)
     server.channels.add("C2")
     delivery = Delivery(studio.services, {}, {Platform.SLACK: studio.part})
-    assert await delivery.announce_cases() == 1
-    assert await delivery.announce_cases() == 0
+    assert await delivery.announcer.announce_cases() == 1
+    assert await delivery.announcer.announce_cases() == 0
 
     def in_room() -> list[Stored]:
         return [m for m in server.messages.values() if m.channel == "C2"]
@@ -82,7 +82,7 @@ async def test_from_held_to_posted_on_slack(studio: Studio, ann: Person, bob: Pe
     )
     case = studio.database.read(lambda s: s.exec(select(Case)).one())
     assert case.status == "appealed"
-    assert await delivery.announce_cases() == 1
+    assert await delivery.announcer.announce_cases() == 1
     again = in_room()[-1]
     assert "It is art." in again.shown()
     await cyd.press(again, "overturn")
