@@ -25,7 +25,7 @@ from storage import duty, review, review_queue
 from storage.errors import BadInput, MemberError
 from storage.review_queue import QueueFilter, Waiting, filter_of
 from storage.review_words import FIRST
-from storage.schema import Millis, Verdict
+from storage.schema import CaseStatus, Millis, Verdict
 from storage.workspaces import Actor
 
 _VEIL = 14
@@ -104,7 +104,7 @@ def make_review(desk: Desk) -> APIRouter:
         found = await review_room.waiting(services, who, wanted=wanted(request))
         again = await review_room.second_looks(services, who)
         return {
-            "cases": [_row(one, texts, now) for one in found],
+            "cases": [_row(one, texts, now, who) for one in found],
             "second": [case.id for case in again],
         }
 
@@ -293,19 +293,19 @@ def veil(data: bytes) -> bytes:
         return out.getvalue()
 
 
-def _row(one: Waiting, texts: Texts, now: Millis) -> dict[str, Any]:
+def _row(one: Waiting, texts: Texts, now: Millis, who: Actor) -> dict[str, Any]:
     case = one.case
     codes = Verdict.parse(case.verdict).categories()
     first = case.severity >= FIRST
     name = texts("case.ncii_short") if first else texts("case.reported_only")
-    status = str(case.status)
+    status = texts("case_status.appealed") if case.status == CaseStatus.APPEALED else ""
+    if one.holder and case.claimed_by != who.member.id:
+        status = texts("review.held_by", name=one.holder)
     return {
         "id": case.id,
         "code": "NCII" if first else str(codes[0]) if codes else "–",
         "name": texts(f"category.{codes[0]}") if codes and not first else name,
-        "member": one.member, "severity": case.severity,
-        "status": texts("review.held_by", name=one.holder)
-        if one.holder else texts(f"case_status.{status}") if status == "appealed" else "",
+        "member": one.member, "severity": case.severity, "status": status,
         "due": due_in_words(case.due_at, texts, now) if case.due_at is not None else "",
         "late": case.due_at is not None and case.due_at < now,
         "escalated": case.escalated,
