@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from playwright.async_api import expect
 
 from bot.adapters.web.app import make_app
 from bot.adapters.web.live import WebPresenter
@@ -20,6 +21,8 @@ from storage.queue import Wire
 from tests.conftest import HandClock
 from tests.fakes import make_services
 from tests.web.fakes import BASE, JSON, TOKEN, FakeStudio, make_core
+
+expect.set_options(timeout=60_000)  # what comes, comes at once; a busy machine may take longer
 
 
 @pytest.fixture

@@ -202,7 +202,6 @@ async def tab(real_app: Any) -> AsyncIterator[Page]:
 
 async def begin(tab: Page) -> None:
     """Open the room and wait for the first case."""
-    expect.set_options(timeout=30_000)
     await tab.goto("/review")
     await expect(tab.locator(".case-card .case-buttons")).to_be_visible()
 
