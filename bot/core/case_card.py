@@ -16,7 +16,7 @@ from storage.models import Case, Decision
 from storage.review_claims import UNDECIDED
 from storage.review_views import CaseView
 from storage.review_words import FIRST, Ruling, is_sealed
-from storage.schema import CaseStatus, Category, JobKind, Millis, Verdict, parse_spec
+from storage.schema import CaseOrigin, CaseStatus, Category, JobKind, Millis, Verdict, parse_spec
 
 _RULINGS: tuple[tuple[Verb, str], ...] = (
     (Verb.APPROVE, "primary"), (Verb.BLUR, "plain"), (Verb.DENY, "danger"),
@@ -52,6 +52,8 @@ def case_card(
         return _sealed(case, texts)
     codes = Verdict.parse(case.verdict).categories()
     reason = ", ".join(f"{texts(f'category.{code}')} ({code})" for code in codes)
+    if case.origin == CaseOrigin.REPORTED:
+        reason = ", ".join(filter(None, (texts("case.reported_only"), reason)))
     prompt = shown_prompt(seen)
     language = language_of(prompt)
     lines = [f"> {_marked(prompt, marks)}" if prompt else "", _translated(seen, language, texts)]
@@ -68,7 +70,7 @@ def case_card(
         tone=Tone.BAD if late else Tone.WARN if case.severity >= 3 else Tone.INFO,
         visibility=Visibility.PRIVATE,
         fields=(
-            Field(label=texts("case.reason"), value=reason or texts("case.reported_only")),
+            Field(label=texts("case.reason"), value=reason or texts("case.none")),
             Field(label=texts("case.findings"), value=_findings(case.verdict, texts)),
             Field(label=texts("case.member"), value=_standing(seen, texts)),
             Field(label=texts("case.before"), value=_before(seen, texts)),

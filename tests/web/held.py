@@ -26,7 +26,7 @@ def hold(services: Services, count: int, *, same: bool = False) -> list[str]:
     """So many held pictures in the local studio; the ids of their cases, most urgent first."""
     database = services.database
     owner = actor(database, "owner", workspace="local", role="admin", platform=Platform.LOCAL,
-                  credits=count, now=services.clock())  # fmt: skip
+                  credits=100, now=services.clock())  # fmt: skip
     set_limits(database)
     codes = (Category.SEX, Category.VIO, Category.HATE)
     for number in range(count):
