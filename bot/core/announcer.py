@@ -95,13 +95,13 @@ def late_card(late: Sequence[Case], texts: Texts, now: Millis) -> Reply:
             code = texts("case.ncii_short")
         assert case.due_at is not None, "only what has a due time is late"
         due = due_in_words(case.due_at, texts, now)
-        lines.append(f"{number}. **{code}** {due}")
+        lines.append(texts("review.late_line", n=number, code=code, due=due))
     if len(late) > LISTED:
         lines.append(texts("review.late_more", n=len(late) - LISTED))
     return Reply(
         title=texts("review.late_one") if len(late) == 1 else texts("review.late", n=len(late)),
         text="\n".join(lines),
-        tone=Tone.BAD,
+        tone=Tone.WARN,
         buttons=tuple(
             Button(verb=Verb.CASE, target=case.id, label=texts("review.open", n=number))
             for number, case in enumerate(late[:OPENED], 1)

@@ -67,7 +67,7 @@ def case_card(
     return Reply(
         title=_title(case, codes, texts, blind),
         text="\n\n".join(line for line in lines if line),
-        tone=Tone.BAD if late else Tone.WARN if case.severity >= 3 else Tone.INFO,
+        tone=Tone.WARN if late or case.severity >= 3 else Tone.INFO,
         visibility=Visibility.PRIVATE,
         fields=(
             Field(label=texts("case.reason"), value=reason or texts("case.none")),
@@ -242,7 +242,9 @@ def _standing(seen: CaseView, texts: Texts) -> str:
 
 
 def _before(seen: CaseView, texts: Texts) -> str:
-    lines = [f"- {parse_spec(job.spec).prompt[:80]}" for job in seen.before]
+    lines = [mask(parse_spec(job.spec).prompt)[:80] for job in seen.before]
+    if len(lines) > 1:
+        lines = [f"{number}. {line}" for number, line in enumerate(lines, 1)]
     return "\n".join(lines) or texts("case.none")
 
 
