@@ -1,4 +1,4 @@
-"""The review room's cards on Slack as pictures: ``python -m tests.slack.preview.review OUT [zh]``."""
+"""The review room on Slack as a picture: ``python -m tests.slack.preview.review OUT [zh]``."""
 
 from __future__ import annotations
 
