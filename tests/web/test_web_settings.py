@@ -35,7 +35,7 @@ async def test_every_group_and_setting_is_on_the_page(page: httpx.AsyncClient, l
     for group, members in config.GROUPS.items():
         assert f">{texts(f'group.{group}')}</h2>" in html
         for one in members:
-            assert f">{texts(f'setting.{one.key}')}</dt>" in html
+            assert f">{texts(f'setting.{one.key}')}<small>" in html
 
 
 async def test_a_broken_file_names_line_and_field_and_changes_nothing(
