@@ -210,14 +210,16 @@ def _control(values: ImagineInput, given: dict[str, Source]) -> Control | None:
         if "control_image" in given:
             raise BadInput("control_kind", known=", ".join(ControlKind))
         return None
+    words = values.control.lower().split()
+    annotated = words[1:] == ["map"]
     try:
-        kind = ControlKind(values.control.lower())
+        kind = ControlKind(words[0] if annotated else " ".join(words))
     except ValueError as error:
         raise BadInput("control_kind", known=", ".join(ControlKind)) from error
     source = given.get("control_image") or given.pop("image", None)
     if source is None:
         raise BadInput("needs_image", option="control")
-    return Control(kind=kind, source=source)
+    return Control(kind=kind, source=source, annotated=annotated)
 
 
 def loras_of(chosen: str, prompt: str, card: ModelCard, registry: Registry) -> tuple[Adapter, ...]:
@@ -260,6 +262,11 @@ def check_fit(spec: ImageSpec, registry: Registry) -> None:
     """Whether the model has what the spec asks for. Raises ``BadInput``."""
     if spec.control is not None and registry.control_for(spec.model, spec.control.kind) is None:
         raise BadInput("control_absent", control=spec.control.kind)
+    control = spec.control
+    if control is not None and not (
+        control.annotated or registry.annotates(spec.model, control.kind)
+    ):
+        raise BadInput("annotator_absent", control=control.kind)
     most = registry.references_of(spec.model)
     if len(spec.references) > most:
         raise BadInput("references_many" if most else "reference_absent", maximum=most)
