@@ -14,7 +14,6 @@ from starlette.responses import HTMLResponse, Response
 from bot.adapters.web.desk import Desk, thread_of
 from bot.adapters.web.pages import status_of
 from bot.adapters.web.render import words_for
-from bot.commands.workspace import PRESETS
 from bot.core import config
 from bot.core.limits import MAKES
 from bot.core.reply import Reply
@@ -39,7 +38,7 @@ def make_settings(desk: Desk) -> APIRouter:
         past = await said("history") if shown.code is None else Reply()
         html = desk.renderer.page(
             "config.html", look, active="config", reply=shown,
-            groups=groups_of(shown, texts), changes=changes_of(past, texts), presets=PRESETS,
+            groups=groups_of(shown, texts), changes=changes_of(past, texts), presets=config.PRESETS,
             commands=sorted(MAKES), credits=await desk.reader.balance(),
         )  # fmt: skip
         return HTMLResponse(html, status_of(shown))
