@@ -33,6 +33,7 @@ from storage.queue import QUEUE, Wire, dump_json, load_json, redis_settings
 from storage.redact import Redacting
 from storage.registry import Registry
 from storage.schema import JobKind
+from storage.settings import read_settings
 from storage.vault import Vault
 from worker.engine.engine import Engine
 from worker.engine.remote import Remote
@@ -277,7 +278,11 @@ def say(line: str) -> None:
 
 def main() -> int:
     """Entry point; returns the exit code."""
-    settings = WorkerSettings()
+    try:
+        settings = read_settings(WorkerSettings)
+    except OperatorError as error:
+        sys.stderr.write(f"worker: {error}\n")
+        return 2
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
     if not (settings.image_model or settings.chat_model):

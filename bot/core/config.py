@@ -107,6 +107,8 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
 """At most five a group, since that is what a Discord dialogue holds; every other setting has its
 path and is set by ``/config action:set``."""
 
+PRESETS = ("family", "standard", "artists")
+"""Ready-made filters: the files of ``storage/presets``."""
 BY_PATH = {setting.path: setting for group in GROUPS.values() for setting in group}
 
 FOREIGN = frozenset({

@@ -68,7 +68,7 @@ async def test_from_held_to_posted_on_slack(studio: Studio, ann: Person, bob: Pe
     (notice,) = in_room()
     assert "Case: SEX" in notice.shown() and "marble statue" in notice.shown()
     await ann.press(notice, "approve")
-    assert "Only a moderator" in (await until(ann.notes))[-1]
+    await until(lambda: any("Only a moderator" in note for note in ann.notes()))
 
     seen = len(server.of("views.update"))
     await bob.press(notice, "deny")
