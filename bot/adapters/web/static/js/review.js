@@ -328,6 +328,9 @@ function decided(batch, ids, said) {
   void refresh(true).then(() => ids.forEach((id) => gone.delete(id)));
 }
 
+for (const button of document.querySelectorAll("[data-step]")) {
+  button.addEventListener("click", () => move(Number(/** @type {HTMLElement} */ (button).dataset.step)));
+}
 byId("second").addEventListener("click", () => void show((byId("second").dataset.second ?? "").split(" ")[0], true));
 byId("undo").querySelector("button").addEventListener("click", () => void undo());
 document.querySelector("[data-duty]")?.addEventListener("click", async (event) => {
