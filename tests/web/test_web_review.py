@@ -171,6 +171,9 @@ async def test_a_ruling_says_why_it_was_refused(
     assert (said["ok"], said["code"]) == (False, "ruling_code") and said["text"]
     said = (await console.post("/review/press", data=fields | {"v.code": "SEX"})).json()
     assert said["ok"] and said["decision"]
+    [more] = [case for case in hold(services, 1) if case != fields["target"]][:1]
+    up = await console.post("/review/press", data={"verb": "escalate", "target": more})
+    assert up.json()["ok"] and up.json()["decision"] is None, "nothing to take back"
     over = (await console.post("/review/press", data=fields | {"v.code": "SEX"})).json()
     assert over["code"] == "case_over"
 
