@@ -37,6 +37,7 @@ from worker.engine.engine import Engine
 from worker.engine.remote import Remote
 from worker.generate import Floor, Tools
 from worker.health import beat, beat_file, is_alive, rest
+from worker.learning import keep_learning
 from worker.metrics import Metrics
 from worker.metrics import serve as serve_metrics
 from worker.quality import Likeness
@@ -125,6 +126,7 @@ async def serve(
         asyncio.create_task(forever("tickets", lambda: take_tickets(settings, floor, tools))),
         asyncio.create_task(forever("retention", lambda: keep_tidy(tools))),
         asyncio.create_task(forever("bank", lambda: keep_bank(tools))),
+        asyncio.create_task(forever("learning", lambda: keep_learning(tools))),
         asyncio.create_task(watch_parent(settings.parent_pid, stop)),
         asyncio.create_task(watch_engine(engine, floor, stop)),
         asyncio.create_task(keep_beating(engine, beat_file(settings, socket.gethostname()))),
