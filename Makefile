@@ -54,7 +54,8 @@ demo-discord: setup
 	@exec $(BIN)/python -m bot.demo_discord
 
 test: setup
-	@exec $(BIN)/python -m pytest
+	@# Two processes, a file to each at a time: every one has its own Valkey, Postgres and models.
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -21,12 +21,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from bot.instance import Instance, read_instance
-from bot.parts import Broker, is_present
+from bot.parts import Broker
 from bot.settings import BotSettings, is_set
 from storage import ledger
 from storage.database import Database
 from storage.errors import AtelierError, OperatorError
 from storage.migrate import config
+from storage.presence import is_present
 from storage.profiles import describe, profile_for
 from storage.queue import Wire
 from storage.schema import Frozen

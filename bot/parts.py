@@ -19,6 +19,7 @@ from bot.instance import lives, stop_strays, valkeys_in
 from bot.settings import BotSettings
 from storage.embedded import EmbeddedValkey
 from storage.errors import OperatorError
+from storage.presence import is_present
 from storage.registry import ModelCard, Registry
 
 log = logging.getLogger(__name__)
@@ -204,17 +205,6 @@ class WorkerLog:
     def close(self) -> None:
         """Close the file."""
         self._handler.close()
-
-
-def is_present(card: ModelCard, models_dir: Path) -> bool:
-    """Whether a model's files are on this machine (a starter's are put there at first start)."""
-    if card.source == "remote":
-        return True
-    folder = models_dir / (card.shares or card.name)
-    if folder.is_dir() and any(folder.iterdir()):
-        return True
-    cached = models_dir / "hub" / ("models--" + card.repo.replace("/", "--"))
-    return card.source == "hub" and cached.is_dir()
 
 
 def missing_starters(registry: Registry, models_dir: Path) -> list[ModelCard]:

@@ -80,6 +80,7 @@ def claim(
     room: Mapping[JobKind, int],
     now: Millis,
     loaded: Collection[str] = (),
+    leave: Collection[str] = (),
     slack_ms: int = SLACK_MS,
     lease_ms: int = LEASE_MS,
 ) -> Claim | None:
@@ -91,7 +92,7 @@ def claim(
     A job whose owner's lease ran out may be claimed like a queued one. Jobs that the recipe cache
     answers need no room and go before all others. The estimate is charged
     to the counters now and corrected at the end, so that one member's many jobs do not all start
-    before the first is charged.
+    before the first is charged. ``leave`` names models whose jobs other workers run.
     """
     kinds = [kind for kind, places in room.items() if places > 0]
     if session.get_bind().dialect.name == "postgresql":
@@ -102,12 +103,12 @@ def claim(
     while True:
         fairest = _fairest(session, [JobKind.IMAGE], now, skip, cached=True)
         if fairest is None and kinds:
-            fairest = _fairest(session, kinds, now, skip)
+            fairest = _fairest(session, kinds, now, skip, leave=leave)
         if fairest is None:
             return None
         pick, overtaken = fairest, None
         if loaded and fairest[0].model not in loaded and not fairest[0].cached:
-            other = _within_slack(session, fairest, kinds, now, skip, loaded, slack_ms)
+            other = _within_slack(session, fairest, kinds, now, skip, loaded, leave, slack_ms)
             if other is not None:
                 pick, overtaken = other, fairest[0]
         job, space, member, tier = pick
@@ -214,6 +215,7 @@ def _fairest(
     skip: Collection[str],
     *,
     models: Collection[str] | None = None,
+    leave: Collection[str] = (),
     workspace_id: str | None = None,
     cached: bool = False,
 ) -> Candidate | None:
@@ -247,6 +249,8 @@ def _fairest(
         query = query.where(col(Job.id).not_in(skip))
     if models is not None:
         query = query.where(col(Job.model).in_(models))
+    if leave:
+        query = query.where(col(Job.model).not_in(leave))
     if workspace_id is not None:
         query = query.where(col(Job.workspace_id) == workspace_id)
     row = session.exec(query).first()
@@ -260,6 +264,7 @@ def _within_slack(
     now: Millis,
     skip: Collection[str],
     loaded: Collection[str],
+    leave: Collection[str],
     slack_ms: int,
 ) -> Candidate | None:
     """A job of a loaded model that may go before the fairest one, or None.
@@ -268,14 +273,14 @@ def _within_slack(
     so an endless stream of them would pass it. What one job has already let pass does.
     """
     job, space, _, _ = fairest
-    other = _fairest(session, kinds, now, skip, models=loaded)
+    other = _fairest(session, kinds, now, skip, models=loaded, leave=leave)
     if other is None or job.overtaken_ms + max(1, other[0].estimate_ms) > slack_ms:
         return None
     rival: Candidate | None = fairest
     if other[1].id != space.id:
         if other[1].served - space.served > slack_ms:
             return None
-        rival = _fairest(session, kinds, now, skip, workspace_id=other[1].id)
+        rival = _fairest(session, kinds, now, skip, leave=leave, workspace_id=other[1].id)
     if rival is not None and other[2].served - rival[2].served > slack_ms:
         return None
     return other

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,6 +41,9 @@ _PREVIEW = "atelier:preview:"
 _TRACE = "atelier:trace:"
 _TRACE_TTL_S = 600
 _SEEN = "atelier:seen:"
+_SERVING = "atelier:serving"
+SERVING_S = 60.0
+"""How long what a worker said of its models counts; it says so again every few seconds."""
 _LIVE_TTL_S = 900
 _DOWN = (RedisError, OSError, asyncio.TimeoutError)
 _PATIENCE_S = 0.8
@@ -204,6 +207,36 @@ class Wire:
         except _DOWN:
             return False
         return bool(owner == workspace_id.encode())
+
+    async def serves(self, worker: str, models: Collection[str], *, now: Millis) -> None:
+        """Say which models a worker can run; forgotten :data:`SERVING_S` after the last time."""
+        said = {"until": now + int(SERVING_S * 1000), "models": sorted(models)}
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self.pool.hset(_SERVING, worker, json.dumps(said))  # type: ignore[misc]
+        except _DOWN:
+            log.debug("models not announced: Redis is down")
+
+    async def served(self, *, now: Millis) -> dict[str, frozenset[str]] | None:
+        """What each living worker can run; None when nobody said, or Redis is down."""
+        found, gone = {}, []
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                lines: dict[bytes, bytes] = await self.pool.hgetall(_SERVING)  # type: ignore[misc]
+                for worker, line in lines.items():
+                    said = load_json(line)
+                    if int(said["until"]) > now:
+                        found[worker.decode()] = frozenset(map(str, said["models"]))
+                    else:
+                        gone.append(worker.decode())
+                if gone:
+                    await self.pool.hdel(_SERVING, *gone)  # type: ignore[misc]
+        except _DOWN:
+            return None
+        except (ValueError, KeyError, TypeError):
+            log.warning("junk in what workers say they run")
+            return None
+        return found or None
 
     async def first_sight(self, key: str, ttl_s: int = 3600) -> bool:
         """Whether this event is seen for the first time, by any process, also before a restart.

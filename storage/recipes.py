@@ -38,7 +38,7 @@ def spec_of(recipe: dict[str, Any]) -> ImageSpec:
     return ImageSpec.model_validate({name: recipe[name] for name in known if name in recipe})
 
 
-_NO_MATTER = ("draft", "bucket", "buckets")
+_NO_MATTER = ("draft", "bucket", "buckets", "compiled")
 """What does not change the pixels that a member would recognise as the same wish."""
 
 

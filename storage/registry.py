@@ -162,6 +162,8 @@ class Registry:
         self.chat_default = self.find(chat, JobKind.CHAT).name
         self.vision_default = self.find(vision, JobKind.CHAT).name if vision else ""
         """The model that reads pictures; empty when none is configured."""
+        self.here: frozenset[str] = frozenset()
+        """Models whose files lie on this machine too: offered beside the usual ones."""
 
     def find(self, name: str, kind: JobKind) -> ModelCard:
         """The card called ``name``. Raises ``NotFound('model_unknown')`` when there is none."""

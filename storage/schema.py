@@ -337,6 +337,8 @@ class ImageSpec(Frozen):
     engine choose."""
     buckets: tuple[int, ...] = ()
     """The same where neighbours came and went: rows of each step's pass."""
+    compiled: bool | None = None
+    """Whether compiled code draws it (*replay* of a receipt); None: if there is any by then."""
     enhance: bool = False
     """Let the chat model write the prompt out first; the recipe shows both."""
     draft: bool = False

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage.presence import servable
 from storage.registry import Registry, load_registry
 
 
@@ -40,12 +41,14 @@ class StorageSettings(BaseSettings):
     @property
     def registry(self) -> Registry:
         """The models in force. Raises ``OperatorError``."""
-        return load_registry(
+        registry = load_registry(
             self.image_model, self.chat_model, self.registry_file,
             chat_providers=self.chat_providers,
             vision_model=self.vision_model, vision_providers=self.vision_providers,
             provider_context=self.provider_context,
         )  # fmt: skip
+        registry.here = servable(registry, self.models_dir)
+        return registry
 
     @property
     def database(self) -> str:

@@ -22,6 +22,9 @@ os.environ.update(
     DIFFUSERS_DISABLE_REMOTE_CODE="1",
     TOKENIZERS_PARALLELISM="false",
     DO_NOT_TRACK="1",
+    # Tests run two at a time on two cores; threads of threads would fight for them.
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
 )
 
 import pytest

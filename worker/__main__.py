@@ -27,6 +27,7 @@ from storage.clock import now_ms
 from storage.database import Database
 from storage.errors import OperatorError
 from storage.migrate import migrate
+from storage.presence import left_to_others, servable
 from storage.providers import parse_keys
 from storage.queue import QUEUE, Wire, dump_json, load_json, redis_settings
 from storage.redact import Redacting
@@ -70,6 +71,7 @@ def build_engine(settings: WorkerSettings, registry: Registry) -> Engine:
         memory_bytes=settings.memory_mb * 1_000_000 if settings.memory_mb else None,
         profile_path=settings.home / "profile.json",
         remote=build_remote(settings),
+        compiles=None if settings.compile == "auto" else settings.compile == "on",
     )  # fmt: skip
 
 
@@ -125,6 +127,7 @@ async def serve(
         asyncio.create_task(forever("nudges", lambda: hear_nudges(floor, wire))),
         asyncio.create_task(forever("tickets", lambda: take_tickets(settings, floor, tools))),
         asyncio.create_task(forever("retention", lambda: keep_tidy(tools))),
+        asyncio.create_task(forever("serving", lambda: keep_serving(floor, wire, settings))),
         asyncio.create_task(forever("bank", lambda: keep_bank(tools))),
         asyncio.create_task(forever("learning", lambda: keep_learning(tools))),
         asyncio.create_task(watch_parent(settings.parent_pid, stop)),
@@ -196,6 +199,20 @@ async def keep_bank(tools: Tools) -> None:
             stage.replace(known)
         await asyncio.sleep(BANK_S)
     await asyncio.Event().wait()
+
+
+SERVING_S = 10.0
+"""How often a worker looks at its models folder and says what it can run."""
+
+
+async def keep_serving(floor: Floor, wire: Wire, settings: WorkerSettings) -> None:
+    """Tell bots and other workers what this one can run, and learn what to leave to others."""
+    tools = floor.tools
+    while True:
+        mine = await asyncio.to_thread(servable, tools.registry, settings.models_dir)
+        await wire.serves(tools.worker, mine, now=tools.clock())
+        floor.leave = left_to_others(await wire.served(now=tools.clock()), tools.worker)
+        await asyncio.sleep(SERVING_S)
 
 
 async def keep_tidy(tools: Tools) -> None:

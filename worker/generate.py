@@ -86,6 +86,8 @@ class Floor:
         self._closing = False
         self._claiming = asyncio.Lock()
         self._watches: set[asyncio.Task[None]] = set()
+        self.leave: frozenset[str] = frozenset()
+        """Models whose jobs are left to other workers, which have their weights."""
         self.stuck = asyncio.Event()
         """Set when the engine ignores a cancelled run: restart the process."""
 
@@ -135,6 +137,7 @@ class Floor:
             room=room,
             now=tools.clock(),
             loaded=tools.engine.loaded(),
+            leave=self.leave,
             slack_ms=tools.slack_ms,
             lease_ms=tools.lease_ms,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 
@@ -23,6 +24,9 @@ class WorkerSettings(StorageSettings):
     """Answers written at a time."""
     memory_mb: int = Field(default=0, ge=0)
     """Megabytes for loaded models; 0 measures the device (:mod:`worker.engine.memory`)."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether denoisers are compiled in the background; *auto*: on a GPU. On a CPU pictures are
+    then of the grade *replay* instead of *exact*."""
     provider_keys: SecretStr = SecretStr("")
     """Keys of the chat and vision servers: ``name=key``, comma-separated."""
     provider_timeout_s: float = Field(default=30.0, gt=0)

@@ -16,11 +16,11 @@ from bot.cli.studio import logging_to
 from bot.core.cards import facts
 from bot.instance import make_home, read_instance
 from bot.machine import gpu_bytes
-from bot.parts import is_present
 from bot.settings import BotSettings, load_settings
 from storage import ledger, views
 from storage.clock import now_ms
 from storage.database import Database
+from storage.presence import is_present
 from storage.profiles import PROFILES, profile_for
 from storage.schema import JobKind, parse_spec
 from storage.workspaces import Actor, enrol

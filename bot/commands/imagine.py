@@ -16,6 +16,7 @@ from bot.core.command import Command, Context
 from bot.core.derive import enlarge
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import Input, Phrase, Prompt
+from bot.core.limits import rules_in
 from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import Reply, Visibility
 from bot.core.sizes import draft_size, parse_margins, parse_size, size_like
@@ -151,10 +152,9 @@ def resolve(
 
 def _drawing(name: str, registry: Registry) -> ModelCard:
     card = registry.find(name or registry.default(JobKind.IMAGE).name, JobKind.IMAGE)
-    foreign = card.source == "hub" and card.name != registry.image_default
-    if foreign or card.purpose != "draw":
-        # Listed, but not what this studio runs: loading it would keep everybody waiting.
-        raise NotFound("model_unknown", model=card.name, known=registry.image_default)
+    if card.purpose != "draw":
+        known = ", ".join(n for n in registry.cards if registry.draws(n))
+        raise NotFound("model_unknown", model=card.name, known=known)
     return card
 
 
@@ -284,12 +284,31 @@ async def judge_spec(context: Context, spec: ImageSpec) -> Verdict:
     )
 
 
+async def check_served(context: Context, spec: ImageSpec) -> None:
+    """Whether some worker has the model's weights. Raises ``NotFound('model_absent')``.
+
+    While no worker says anything (none runs, or Redis is away) the job is taken and waits.
+    """
+    services = context.services
+    served = await services.wire.served(now=services.clock())
+    if served is None or any(spec.model in models for models in served.values()):
+        return
+    allowed = rules_in(context).models.images
+    known = sorted(
+        name
+        for name in frozenset().union(*served.values())
+        if services.registry.draws(name) and (not allowed or name in allowed)
+    )
+    raise NotFound("model_absent", model=spec.model, known=", ".join(known))
+
+
 async def submit_picture(
     context: Context, spec: ImageSpec, *, parent_id: str | None = None
 ) -> Reply:
     """Check a spec's words, price and queue it, show its card. Raises ``MemberError``."""
     check_words(spec)
     check_fit(spec, context.services.registry)
+    await check_served(context, spec)
     verdict = await judge_spec(context, spec)
     job_id = await submit_job(context, spec, verdict=verdict, parent_id=parent_id)
     return await job_reply(
@@ -309,6 +328,7 @@ async def imagine(context: Context, values: ImagineInput) -> Reply:
     spec = resolve(values, context.services.registry, settings, pictures)
     if values.dry_run:
         check_fit(spec, context.services.registry)
+        await check_served(context, spec)
         return await throw_away(context, await quote_reply(context, spec))
     return await submit_picture(context, spec)
 

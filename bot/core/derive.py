@@ -57,6 +57,7 @@ def _started(spec: ImageSpec, made: Generation, registry: Registry) -> tuple[Ima
                 "grade": None if spec.grade is not Grade.STRICT else spec.grade,
                 "bucket": None,
                 "buckets": (),
+                "compiled": None,
             }
         ),
         card,

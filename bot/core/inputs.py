@@ -138,11 +138,12 @@ def options_of(
         if source == "styles":
             choices = tuple(style.name for style in registry.styles_for(card.name))
         elif source == "models":
-            # What is configured and what ships; any other may be typed if it is in place.
+            # What is configured, what ships and what lies here; any other may be typed.
             choices = tuple(
                 name
                 for name, c in registry.cards.items()
-                if registry.draws(name) and (c.source == "starter" or name == card.name)
+                if registry.draws(name)
+                and (c.source == "starter" or name == card.name or name in registry.here)
             )
             default = card.name
         elif source == "sizes":

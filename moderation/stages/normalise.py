@@ -60,6 +60,7 @@ _SPACED = re.compile(r"(?<!\w)\w(?:([ ._\-*/|,~+·•])\w)(?:\1\w)+(?!\w)")
 _LOOSE = re.compile(
     r"(?<!\w)\w(?:[^\w\s]{1,3}\s?|\s[^\w\s]{1,2}\s?)\w(?:(?:[^\w\s]{1,3}\s?|\s{1,2}(?:[^\w\s]{1,2}\s?)?)\w)+(?!\w)"
 )
+_ARTICLE = re.compile(r"(?<!\w)(?<!\b\w )[ai](?= \w \w(?!\w))")
 _BETWEEN = re.compile(r"[\W_]+")
 _FLIPPED = str.maketrans("ɐɔǝɟƃɥᴉıɾʞʃɯɹʇʌʍʎ", "acefghiijklmrtvwy")
 _FLIP_SIGN = re.compile("[ɐɔǝɟƃɥᴉɾʞʃɯɹʇʌʍʎ]")
@@ -94,6 +95,9 @@ def forms(text: str, *, hidden: bool = True) -> Forms:
     folded = fold(clean)
     joined = join_letters(folded)
     variants = dict.fromkeys((raw, clean, folded, joined))
+    if _ARTICLE.search(folded):  # "a n u d e": a word of one letter, and then a spaced one
+        apart = join_letters(_ARTICLE.sub(r"\g<0>\n", folded))
+        variants[apart] = None
     if clean is not folded:  # letters of other scripts, spaced out, must not be made Latin
         variants[join_letters(clean)] = None
     for source in (folded, joined):

@@ -197,13 +197,13 @@ async def test_a_stopped_worker_wakes_up_harmless(
     try:
         first = workers.start(ATELIER_TEST_FREEZE="11")
         job = (await fake.say("imagine", prompt="apple", seed=1, steps=steps, format="png")).job_id
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while psutil.Process(first.pid).status() != psutil.STATUS_STOPPED:
                 await asyncio.sleep(0.02)
         stale = pictures()
         assert len(stale) == late
         workers.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while open_jobs(database):
                 await asyncio.sleep(0.05)
         ended = rows(database)[0]
@@ -212,7 +212,7 @@ async def test_a_stopped_worker_wakes_up_harmless(
         assert (ended.id, ended.fence, ended.status, len(kept)) == (job, 2, "succeeded", 1)
 
         first.send_signal(signal.SIGCONT)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while late and "belongs to someone else now" not in workers.said(first):
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.2 if late else 2.0)
@@ -251,12 +251,12 @@ async def test_recovery_with_the_real_lease_and_a_graceful_restart(
     try:
         await workers.ready(*[workers.start() for _ in range(3)])
         await fake.say("imagine", prompt="apple", seed=1, steps=60)
-        job, first = await claimed(1, 5)
+        job, first = await claimed(1, 60)
         assert job.attempts == 1
 
         workers.kill(first)
         begun = time.monotonic()
-        job, second = await claimed(2, 12.5)
+        job, second = await claimed(2, 60)
         crashed = time.monotonic() - begun
         assert job.attempts == 2, "a crash counts"
 
@@ -264,13 +264,13 @@ async def test_recovery_with_the_real_lease_and_a_graceful_restart(
         assert rows(database)[0].status == JobStatus.RUNNING
         second.terminate()
         begun = time.monotonic()
-        job, third = await claimed(3, 2.0)
+        job, third = await claimed(3, 60)
         deployed = time.monotonic() - begun
         assert job.attempts == 2, "a graceful stop does not"
         assert third is not second
-        assert second.wait(10) == 0
+        assert second.wait(60) == 0
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while open_jobs(database):
                 await asyncio.sleep(0.05)
         ended = rows(database)[0]

@@ -30,7 +30,7 @@ def workers_of(up: Up) -> list[psutil.Process]:
     return [c for c in psutil.Process(up.process.pid).children() if "worker" in c.cmdline()]
 
 
-def until(what: Callable[[], object], seconds: float = 60) -> None:
+def until(what: Callable[[], object], seconds: float = 120) -> None:
     """Wait for something to be true."""
     over = time.monotonic() + seconds
     while not what():

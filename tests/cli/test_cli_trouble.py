@@ -96,7 +96,7 @@ def test_a_second_interrupt_insists_and_still_tells(run: Run, studio: Path) -> N
     time.sleep(0.7)
     assert process.poll() is None, "the first one waits for the worker"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 5, err
     assert "Traceback" not in err
     data = json.loads(out)

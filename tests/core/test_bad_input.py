@@ -61,7 +61,7 @@ BAD = [
     (OK | {"style": "oil"}, "style_unknown"),
     (OK | {"model": "gpt-17"}, "model_unknown"),
     (OK | {"model": "smollm2-135m"}, "model_unknown"),
-    (OK | {"model": "sd-turbo"}, "model_unknown"),  # listed, but not what this studio runs
+    (OK | {"model": "starter-upscaler"}, "model_unknown"),  # draws nothing
     (OK | {"colour": "red"}, "option_unknown"),
 ]
 

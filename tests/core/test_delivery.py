@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+import redis.asyncio
 from sqlalchemy import text
 
+from bot.core import delivery
 from bot.core.command import Handle, Venue
 from bot.core.delivery import PAUSES_MS, Delivery
 from bot.core.reply import Reply
@@ -20,7 +23,7 @@ from tests.core.test_commands import BOTH, answer, finish, picture
 from tests.fakes import FakeAdapter
 
 
-async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
         while not true():
@@ -40,16 +43,31 @@ async def test_what_ended_while_we_were_away_is_delivered_on_start(
     assert fake.posted[0][1].status == JobStatus.SUCCEEDED
 
 
+async def listening(valkey: str) -> None:
+    """Until the delivery hears what is published."""
+    async with redis.asyncio.Redis.from_url(valkey) as client:
+        async with asyncio.timeout(60):
+            while not dict(await client.pubsub_numsub("atelier:events"))[b"atelier:events"]:
+                await asyncio.sleep(0.01)
+
+
 async def test_an_announcement_delivers_at_once_and_the_sweep_does_not_repeat_it(
-    fake: FakeAdapter, services: Services, database: Database
+    fake: FakeAdapter,
+    services: Services,
+    database: Database,
+    valkey: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    running = asyncio.create_task(Delivery(services, {Platform.FAKE: fake}).run())
-    await asyncio.sleep(0.1)
+    monkeypatch.setattr(delivery, "SWEEP_S", 3_600.0)
+    deliverer = Delivery(services, {Platform.FAKE: fake})
+    running = asyncio.create_task(deliverer.run())
+    await listening(valkey)
     job = (await fake.say("imagine", prompt="a")).job_id or ""
     finish(database, (picture(None),))
     await services.wire.publish(Event(type=EventType.STATE, job_id=job))
-    await until(lambda: bool(fake.posted), 1.0)
-    await asyncio.sleep(2.3)
+    await until(lambda: bool(fake.posted))  # no sweep comes for an hour: the announcement did it
+    await until(lambda: row(database, job).delivered_at is not None)
+    await deliverer.sweep()
     running.cancel()
     assert len(fake.posted) == 1
 
@@ -157,10 +175,10 @@ async def test_a_bad_card_does_not_stop_the_others(
 
 
 async def test_progress_and_partial_text_reach_the_card(
-    fake: FakeAdapter, services: Services, database: Database
+    fake: FakeAdapter, services: Services, database: Database, valkey: str
 ) -> None:
     running = asyncio.create_task(Delivery(services, {Platform.FAKE: fake}).run())
-    await asyncio.sleep(0.1)
+    await listening(valkey)
     job = (await fake.say("imagine", prompt="a")).job_id or ""
     claim = database.write(jobs.claim, worker="w", room=BOTH, now=START)
     assert claim is not None

@@ -224,7 +224,7 @@ async def test_a_long_conversation_is_folded_into_a_summary(studio: Studio) -> N
     studio.speaker.words = ("Ann likes ", "apples.")
     for number in range(6):
         await studio.ask(prompt=f"question {number}", max_tokens=1024)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (kept := studio.database.read(summaries)):
             await asyncio.sleep(0.02)
     folds = [c for c in studio.speaker.calls if "Summarise" in c["messages"][-1]["content"]]

@@ -40,7 +40,7 @@ async def test_what_is_composed_can_be_stopped_and_costs_nothing(studio: Studio)
     asked = await studio.fake.say("enhance", prompt="a red apple")
     job_id = asked.job_id or ""
     studio.floor.wake()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not studio.speaker.calls:
             await asyncio.sleep(0.02)
     await studio.fake.press(Verb.CANCEL, job_id)

@@ -35,7 +35,7 @@ async def test_a_stream_and_a_picture_go_through_their_whole_lives(stage: Stage)
         stage.finish(stage.picture(), claim=image)
         for claim in (chat, image):
             await stage.services.wire.publish(Event(type=EventType.STATE, job_id=claim.job_id))
-        await until(lambda: all(job.delivered_at for job in stage.jobs()), 10)
+        await until(lambda: all(job.delivered_at for job in stage.jobs()))
     finally:
         for running in parts:
             running.cancel()

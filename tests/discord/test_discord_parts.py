@@ -238,7 +238,7 @@ async def test_the_demonstration_opens_its_page(services: Services, core: Core) 
     real = Core(dataclasses.replace(services, clock=now_ms), COMMANDS, PRESSES)
     demo = PretendPart(real, said.append, locale="zh-CN", port=0)
     running = asyncio.create_task(demo.run())
-    await until(lambda: bool(said) or running.done(), 15)
+    await until(lambda: bool(said) or running.done())
     assert "http://127.0.0.1:" in said[0]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -47,7 +47,7 @@ class SlackDriver:
         """Wait until Slack has heard nothing new for a moment and every card's place is noted."""
         still = 0
         before = -1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while still < 6:
                 calls = len(self.server.calls) + len(self.server.ephemeral)
                 noted = not await self.services.database.look(_unnoted)

@@ -155,7 +155,7 @@ async def test_stop_ends_running_and_waiting_runs(
     running = engine.submit("1", image_spec(steps=150))
     others = [engine.submit("2", image_spec()), engine.submit("3", chat_spec(max_tokens=4096))]
     assert isinstance(await anext(aiter(running)), Progress)
-    await asyncio.wait_for(engine.stop(), 5)
+    await asyncio.wait_for(engine.stop(), 60)
     for run in [running, *others]:
         with pytest.raises(EngineStopped) as caught:
             await drain(run)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from storage.registry import ModelCard, Registry
-from storage.schema import ChatSpec, ImageSpec, JobKind
+from storage.schema import ChatSpec, Grade, ImageSpec, JobKind
 from tests.engine.tiny import pipeline
 from worker.engine.engine import Engine
 from worker.engine.errors import ModelUnavailable
@@ -58,6 +58,20 @@ async def test_from_disk_as_from_memory(
     assert ends[0].recipe["revision"] == "0" * 40
     assert isinstance(ends[1], Answer) and isinstance(ends[3], Answer)
     assert ends[1].text == ends[3].text
+
+
+def test_compiling_is_asked_for_at_load(on_disk: Path, registry: Registry) -> None:
+    """And never by itself on a CPU, where it would cost exactness."""
+    card = hub("tiny", JobKind.IMAGE)
+    asked, plain = (
+        load(card, registry, on_disk, "cpu", compiles=compiles) for compiles in (True, False)
+    )
+    assert isinstance(asked, ImageRunner) and isinstance(plain, ImageRunner)
+    assert asked.compiled is not None and asked.compiled.backend == "inductor"
+    assert plain.compiled is None
+    assert (asked.grade, plain.grade) == (Grade.REPLAY, Grade.EXACT)
+    assert Engine(registry, on_disk).compiles is False
+    assert Engine(registry, on_disk, device="cuda").compiles is True
 
 
 async def last(engine: Engine, spec: ImageSpec | ChatSpec) -> Any:

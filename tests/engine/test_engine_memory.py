@@ -140,7 +140,7 @@ async def test_a_load_does_not_stop_what_runs(
     def load(card: ModelCard) -> Runner:
         if card.name == "talk":
             reading.set()
-            assert finished.wait(20)
+            assert finished.wait(60)
         return {"tiny": image_runner, "talk": chat_runner}[card.name]
 
     engine = Engine(registry, Path("/nowhere"), load=load)

@@ -312,6 +312,8 @@ def test_steps_of_the_normaliser() -> None:
     assert join_letters("n u d e woman") == "nude woman"
     assert join_letters("n.u.d.e. woman") == "nude. woman"
     assert join_letters("n u d e  w o m a n") == "nude  woman"
+    assert "a\n nude" in forms("a n u d e").variants, "the article is no part of the spaced word"
+    assert "draw a\n nude" in forms("draw a n u d e").variants
     assert squeeze("nuuddee") == "nude"
     assert forms("a red apple").variants == ("a red apple",)
     assert "nude" in forms("NUDE").variants[0]

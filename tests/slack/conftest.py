@@ -82,7 +82,7 @@ class Studio:
     async def say(self, job_id: str, text: str, shown: Callable[[], object]) -> None:
         """The worker released this much of an answer; said again until it is seen, as it would
         be with the next sentence (an event may be lost: it is a hint)."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not shown():
                 await self.tell(Event(type=EventType.TEXT, job_id=job_id, text=text))
                 await asyncio.sleep(0.1)
@@ -121,7 +121,7 @@ async def run_bot(
         if "signing_secret" in keys:
             await until(lambda: part.port)
         else:
-            await asyncio.wait_for(server.connected.wait(), 20)
+            await asyncio.wait_for(server.connected.wait(), 60)
         await until(lambda: part._presenter)
         yield studio
     finally:

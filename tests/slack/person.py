@@ -145,7 +145,7 @@ def filled(element: dict[str, Any], value: Any) -> dict[str, Any]:
     return {"type": kind, "value": value if value is not None else element.get("initial_value")}
 
 
-async def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+async def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait for something to become true; what it gave."""
     async with asyncio.timeout(seconds):
         while not (found := true()):

@@ -510,7 +510,7 @@ class SlackServer:
             {"type": kind, "envelope_id": envelope, "payload": payload,
              "accepts_response_payload": True, **more}
         )  # fmt: skip
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return (await waiting).get("payload")
 
 

@@ -14,7 +14,7 @@ import pytest
 from sqlmodel import select
 
 from storage.models import Job
-from storage.schema import JobStatus
+from storage.schema import Category, Flag, JobStatus, Outcome, Verdict
 from tests.conftest import actor, sound, submitted
 from tests.core.test_commands import picture
 from tests.slack.conftest import Studio
@@ -101,6 +101,28 @@ async def test_06_cancel_says_which_happened_and_what_it_cost(studio: Studio, an
     await until(lambda: "Stopped. Nothing was charged." in card.shown())
 
 
+async def test_07_a_filter_is_not_fooled_by_how_a_word_is_written(
+    studio: Studio, ann: Person
+) -> None:
+    for number, text in enumerate(("a n4k3d ch1ld", "a n a k e d child", "a nakеd chіld"), 1):
+        await ann.slash(f"/imagine {text}")
+        note = (await until(lambda least=number: len(said := ann.notes()) >= least and said))[-1]
+        assert "safety of minors" in note
+        assert "child" not in note, "the matched word is never echoed"
+    assert studio.database.read(lambda s: s.exec(select(Job)).all()) == []
+    assert studio.server.in_channel("C1") == [], "nobody else sees anything of it"
+
+
+async def test_09_a_hold_says_why_in_words_and_how_to_be_heard(studio: Studio, ann: Person) -> None:
+    await ann.slash("/imagine something")
+    card = await card_in(studio)
+    flag = Flag(category=Category.GORE, score=0.9, stage="image.test")
+    verdict = Verdict(outcome=Outcome.HOLD, flags=frozenset({flag}))
+    await studio.finish(picture(studio.put(), verdict))
+    await until(lambda: "Held for review" in card.shown())
+    assert "gore" in card.shown().lower() and "moderator" in card.shown()
+
+
 async def test_11_the_acknowledgement_waits_for_nothing(studio: Studio, ann: Person) -> None:
     """No database, no queue, no call of Slack's stands before it: all of them hang here."""
     import asyncio
@@ -130,6 +152,20 @@ async def test_18_a_picture_is_never_made_in_vain(studio: Studio, ann: Person) -
     card = await card_in(studio)
     await studio.finish(picture(studio.put()))
     await until(lambda: any(b["type"] == "image" for b in card.blocks))
+
+
+async def test_20_members_create_only_where_the_admins_say(studio: Studio, ann: Person) -> None:
+    studio.server.people["UADMIN"] = {"is_admin": True}
+    studio.server.channels.add("C2")
+    await studio.person("UADMIN").slash(
+        "/config action:set path:commands.imagine.only_channels value:C2"
+    )
+    await until(lambda: any("Saved" in note for note in ann.notes()))
+    await ann.slash("/imagine a tree")
+    await until(lambda: any("certain channels" in note for note in ann.notes()))
+    assert studio.database.read(lambda s: s.exec(select(Job)).all()) == []
+    await studio.person("UANN", "C2").slash("/imagine a tree")
+    await until(lambda: studio.server.in_channel("C2"))
 
 
 async def test_22_the_seed_is_there_to_copy_and_to_start_from(studio: Studio, ann: Person) -> None:

@@ -78,7 +78,7 @@ async def test_killed_after_the_edit_before_it_was_noted(studio: Studio, ann: Pe
 
     studio.services.posts.finished = die_here  # type: ignore[method-assign]
     job_id = await studio.finish(picture(studio.put()))
-    await asyncio.wait_for(cut.wait(), 5)
+    await asyncio.wait_for(cut.wait(), 60)
     await studio.die()
     studio.services.posts.finished = noted  # type: ignore[method-assign]
     assert results(studio) == [card]
@@ -229,7 +229,7 @@ async def test_somebody_who_left_has_nowhere_to_get_it(studio: Studio, ann: Pers
     studio.server.break_next("conversations.open", "error:user_disabled", times=9)
     job = await until(lambda: studio.database.read(lambda s: s.exec(select(Job)).first()))
     await studio.finish(picture(studio.put()))
-    await until(lambda: row(studio.database, job.id).delivered_at, 10)
+    await until(lambda: row(studio.database, job.id).delivered_at)
     post = await studio.services.posts.get(job.id)
     assert post is None or post.state in (PostState.LOST, PostState.FINAL)
     assert sound(studio.database)

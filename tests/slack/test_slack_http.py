@@ -169,7 +169,7 @@ async def test_no_secret_is_logged(web: Studio, caplog: pytest.LogCaptureFixture
     web.server.break_next("chat.update", "before", times=1)
     await card_in(web)
     await web.finish(status=JobStatus.FAILED, error_code="crashed", cost=0)
-    await until(lambda: web.server.of("chat.update"), 15)
+    await until(lambda: web.server.of("chat.update"))
     for secret in ("xoxb-1-canary", "xapp-1-canary", SECRET, "/api/hooks/", "a tree"):
         shown = [r for r in caplog.records if secret in r.getMessage()]
         assert [r for r in shown if r.name.startswith(("bot", "slack"))] == [], secret

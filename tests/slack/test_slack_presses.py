@@ -153,7 +153,7 @@ async def test_a_button_from_before_the_restart_works(studio: Studio, ann: Perso
         assert "a red apple" in again.shown()
         await ann.press(card, "delete")
         await until(lambda: not any(b["type"] == "image" for b in card.blocks))
-        await until(lambda: studio.server.files == {}, 5)
+        await until(lambda: studio.server.files == {})
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ async def test_slack_that_is_away_is_tried_again(server: SlackServer, services: 
     )
     server.break_next("auth.test", "before", times=1)
     running = asyncio.create_task(SlackPart(core, keys, said.append).run())
-    await until(lambda: said, 8)
+    await until(lambda: said)
     assert said == ["Slack: connected to Acme."]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

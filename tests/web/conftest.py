@@ -7,10 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.async_api import expect
 
 from bot.adapters.web.app import make_app
 from bot.adapters.web.live import WebPresenter
 from tests.web.fakes import BASE, TOKEN, FakeStudio, make_core
+
+expect.set_options(timeout=60_000)  # what comes, comes at once; a busy machine may take longer
 
 
 @pytest.fixture

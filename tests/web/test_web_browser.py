@@ -101,7 +101,7 @@ class Site:
 
     async def asked(self, count: int = 1) -> Any:
         """The values of the newest invocation, once there are ``count`` of them."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.studio.invocations) < count:
                 await asyncio.sleep(0.02)
         return self.studio.invocations[-1][1]
@@ -152,7 +152,7 @@ async def say(page: Page, line: str, site: Site | None = None) -> None:
     before = len(site.studio.jobs) if site else 0
     await page.locator("#line").fill(line)
     await page.keyboard.press("Enter")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while site and len(site.studio.jobs) == before:
             await asyncio.sleep(0.02)
 

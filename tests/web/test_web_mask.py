@@ -91,6 +91,8 @@ async def test_the_keyboard_paints_inverts_and_takes_back(
     await page.get_by_role("button", name="Invert").click()
     await page.get_by_role("button", name="Undo").click()
     await page.get_by_role("button", name="Done").click()
+    # The form is inert until the mask has been encoded and the dialog has closed.
+    await expect(panel.locator("[data-name=mask] img")).to_be_visible()
     await panel.get_by_label("Prompt", exact=True).fill("a pear")
     await panel.get_by_role("button", name="Make it").click()
     mask = pixels((await site.asked()).mask).convert("L")

@@ -161,7 +161,7 @@ async def floor(
 ) -> AsyncIterator[Floor]:
     tools = Tools(
         database=database, wire=wire, blobs=Blobs(tmp_path / "blobs"), registry=load_registry(),
-        engine=engine, gate=Pipeline([eyes, Judge("text.words", words)], timeout_s=0.5),  # type: ignore[arg-type]
+        engine=engine, gate=Pipeline([eyes, Judge("text.words", words)], timeout_s=2),  # type: ignore[arg-type]
         worker="w", renew_s=0.3,
     )  # fmt: skip
     opened = Floor(tools)
@@ -184,7 +184,7 @@ async def work(
 
 
 async def ended(database: Database, job_id: str) -> Job:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while row(database, job_id).status not in TERMINAL_STATUSES:
             await asyncio.sleep(0.02)
     return row(database, job_id)
@@ -250,7 +250,7 @@ async def test_a_stage_that_raises_or_hangs_holds(
 
     eyes.find = raises
     await work(floor, engine, image_spec(), [picture()])
-    eyes.find = lambda content: asyncio.run(asyncio.sleep(2)) or []  # type: ignore[func-returns-value]
+    eyes.find = lambda content: asyncio.run(asyncio.sleep(4)) or []  # type: ignore[func-returns-value]
     await work(floor, engine, image_spec(), [picture()])
     assert [g.status for g in made(database)] == ["held", "held"]
 
@@ -294,12 +294,12 @@ async def test_cancel_while_running(
     person = actor(database, now=now)
     job = submitted(database, person, now=now)
     floor.wake()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while row(database, job.id).status != JobStatus.RUNNING:
             await asyncio.sleep(0.01)
     assert database.write(jobs.cancel, job.id, actor=person, now=now) == JobStatus.RUNNING
     floor.wake()
-    done = await asyncio.wait_for(ended(database, job.id), 2)
+    done = await asyncio.wait_for(ended(database, job.id), 60)
     assert done.status == JobStatus.CANCELLED
     assert spent(database) == 0
     assert sound(database)
@@ -344,7 +344,7 @@ async def test_a_graceful_stop_gives_the_job_back(
     now = floor.tools.clock()
     job = submitted(database, actor(database, now=now), now=now)
     floor.wake()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while row(database, job.id).status != JobStatus.RUNNING:
             await asyncio.sleep(0.01)
     await floor.stop(0.05)
@@ -371,7 +371,9 @@ async def test_an_answer_is_released_by_the_sentence(
     pieces = ["It is ", "Paris", ". And", " it is", " big. So", " there"]
     script = [*(Text(p) for p in pieces), Answer("".join(pieces), 9, 600, {"k": 1})]
     job = await work(floor, engine, chat_spec(), script)
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(60):
+        while len(texts) < 3:
+            await asyncio.sleep(0.01)
     listening.cancel()
     assert texts == [
         "It is Paris. ", "It is Paris. And it is big. ", "It is Paris. And it is big. So there",
@@ -439,7 +441,7 @@ async def test_an_ending_written_twice_keeps_its_pictures(
 
     monkeypatch.setattr(database, "run", unlucky)
     job = await work(floor, engine, image_spec(), [picture()])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while floor.busy:
             await asyncio.sleep(0.02)
     assert lost
@@ -455,7 +457,7 @@ async def test_a_dead_engine_counts_as_an_attempt(
     now = floor.tools.clock()
     job = submitted(database, actor(database, now=now), now=now)
     floor.wake()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not (engine.runs and engine.runs[0].ended):
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.2)
@@ -482,7 +484,7 @@ async def test_stop_keeps_what_was_read(
     person = actor(database, now=now)
     job = submitted(database, person, chat_spec(), now=now)
     floor.wake()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while await floor.tools.wire.live(job.id) is None:
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.1)

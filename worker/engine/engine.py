@@ -54,6 +54,8 @@ class Engine:
     were six times slower (PERFORMANCE.md 0.8). ``load`` replaces
     :func:`worker.engine.loading.load`. ``profile_path`` is where measured batch curves are kept;
     with one, missing points are measured in idle moments. ``meter`` hears what happens.
+    ``compiles`` has denoisers compiled in the background; None: on a GPU only, since compiled code
+    is not *exact* (:mod:`worker.engine.runners.compiled`).
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Engine:
         profile_path: Path | None = None,
         meter: Meter | None = None,
         remote: Remote | None = None,
+        compiles: bool | None = None,
     ) -> None:
         self.registry = registry
         self.models_dir = models_dir
@@ -83,6 +86,7 @@ class Engine:
         self._profile_path = profile_path
         self._meter = meter or Meter()
         self._remote = remote
+        self.compiles = device == "cuda" if compiles is None else compiles
         self._thread: threading.Thread | None = None
         self._loaded: tuple[str, ...] = ()
         # Shared by the two threads, under the condition.
@@ -241,7 +245,7 @@ class Engine:
         from worker.engine.loading import load  # torch and friends: seconds to import
 
         told = self._meter.embedded
-        return load(card, self.registry, self.models_dir, self.device, told)
+        return load(card, self.registry, self.models_dir, self.device, told, compiles=self.compiles)
 
     def _take_inbox(self, stepper: Stepper) -> bool:
         """Waits for something to do and passes on what came in; false when it is time to stop."""

@@ -34,6 +34,8 @@ def load(
     models_dir: Path,
     device: str,
     told: Callable[[bool], None] | None = None,
+    *,
+    compiles: bool = False,
 ) -> Runner:
     """Loads a model onto ``device`` ("cpu" or "cuda"); blocks for seconds to minutes.
 
@@ -41,7 +43,7 @@ def load(
     ``models_dir/<name>`` if someone put it there, else from the hub's cache at the pinned
     revision, else downloaded (unless ``HF_HUB_OFFLINE`` forbids). Raises
     :class:`~worker.engine.errors.ModelUnavailable` with a cure. ``told`` hears whether a prompt's
-    encoding was kept.
+    encoding was kept. ``compiles`` has the denoiser's repeated blocks compiled in the background.
     """
     for library in (diffusers_logging, transformers_logging):
         quiet: Any = library
@@ -59,7 +61,8 @@ def load(
     try:
         source, options = _source(registry.cards.get(card.shares, card), models_dir)
         if card.kind is JobKind.IMAGE:
-            return _image(card, registry, source, options, device, models_dir, told)
+            compiler = "inductor" if compiles else ""
+            return _image(card, registry, source, options, device, models_dir, told, compiler)
         return _chat(card, source, options, device)
     except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
         # What the two libraries raise for missing, broken or foreign files; anything else is ours.
@@ -107,6 +110,7 @@ def _image(
     device: str,
     models_dir: Path,
     told: Callable[[bool], None] | None,
+    compiler: str,
 ) -> Runner:
     # Imported only now that the libraries are told to be quiet.
     import diffusers
@@ -146,7 +150,9 @@ def _image(
         loaded = family(pipe, device)
         modes = Modes(loaded, registry, card.name, models_dir / "adapters")
         kept = Embeddings(told=told)
-        return ImageRunner(card, registry, loaded, hooks=modes.hooks, embeddings=kept)
+        return ImageRunner(
+            card, registry, loaded, hooks=modes.hooks, embeddings=kept, compiler=compiler
+        )
 
 
 def _chat(card: ModelCard, source: str, options: dict[str, Any], device: str) -> Runner:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from worker.engine.outputs import Picture, Progress
 from worker.engine.receipt import receipt
 from worker.engine.runners import pixels
 from worker.engine.runners.base import NO_PICTURES, Pictures, Stepped, weigh
+from worker.engine.runners.compiled import BUCKETS, Compiled, bucket_of
 from worker.engine.runners.families.base import Family
 from worker.engine.runners.work import Condition, Hook, ImageWork, Row
 
@@ -73,12 +75,16 @@ class Pass:
     outs: list[Tensor]
     bucket: int
     """Rows of the whole pass, neighbours and padding included."""
+    compiled: bool = False
+    """Whether compiled code made all of it."""
 
 
 class ImageRunner:
     """Steps pictures of one family; see :class:`worker.engine.runners.base`.
 
-    ``grade`` overrides the device's own (*exact* in fp32 on a CPU, else *replay*).
+    ``grade`` overrides the device's own (*exact* in fp32 on a CPU, else *replay*). ``compiler``
+    is a backend of ``torch.compile`` for the denoiser's repeated blocks; empty: none. Compiled
+    code rounds as its compiler likes, so that *exact* becomes *replay* with it.
     """
 
     kind = JobKind.IMAGE
@@ -93,12 +99,13 @@ class ImageRunner:
         hooks: Hooks | None = None,
         embeddings: EmbeddingCache | None = None,
         grade: Grade | None = None,
+        compiler: str = "",
     ) -> None:
         self.card = card
         self.registry = registry
         self.family = family
         self.device = family.device
-        able = family.device == "cpu" and family.dtype == torch.float32
+        able = family.device == "cpu" and family.dtype == torch.float32 and not compiler
         self.grade = grade or (Grade.EXACT if able else Grade.REPLAY)
         if self.grade is Grade.EXACT:
             family.make_exact()
@@ -109,6 +116,9 @@ class ImageRunner:
             family.pipe.vae, family.decode_cells, family.preview_channels
         )
         self._shareable: dict[tuple[Any, ...], bool] = {}
+        self.compiled: Compiled | None = None
+        if compiler:
+            self.compiled = Compiled(card.name, family.denoiser, family.denoise, compiler)
 
     # ---- begin -----------------------------------------------------------------------------
 
@@ -162,9 +172,16 @@ class ImageRunner:
         """Who may share a pass with this work; a repeated or strict one is alone."""
         spec = work.spec
         tags = ",".join(hook.tag for hook in work.hooks if hook.tag)
-        key = f"image:{spec.model}:{self.family.key(work)}:{tags}"
-        alone = work.grade is Grade.STRICT or spec.bucket is not None or spec.buckets
-        return f"{key}:{next(_serial)}" if alone else key
+        work.shape = key = f"image:{spec.model}:{self.family.key(work)}:{tags}"
+        repeats = spec.bucket is not None or bool(spec.buckets)
+        # Strict pictures must not depend on how far the compiler is, and repeated ones are drawn
+        # as they were.
+        allowed = spec.compiled if repeats else spec.compiled is not False
+        if self.compiled is not None and allowed and work.grade is Grade.REPLAY and not tags:
+            work.compiled = self.compiled.ready(work.shape)
+        if work.compiled:
+            key += ":compiled"
+        return f"{key}:{next(_serial)}" if work.grade is Grade.STRICT or repeats else key
 
     def _encode(self, text: str) -> Condition:
         found = self._embeddings.get(text)
@@ -185,12 +202,38 @@ class ImageRunner:
         for hook in works[0].hooks:
             hook.activate(self.family)
         parts = [self._rows(work) for work in works]
+        if works[0].compiled:
+            return self._compiled_pass(works, parts)
+        if self.compiled is not None and not any(hook.tag for hook in works[0].hooks):
+            self.compiled.want(works[0].shape, parts[0], len(parts[0]))
         rows = [row for part in parts for row in part]
         bucket = max(len(rows), self._wanted(works[0]))
         # A repeated run fills its pass up as neighbours did then; what they are does not matter.
         rows += [rows[0]] * (bucket - len(rows))
         outs = iter(self._share(rows, tuple(hook.tag for hook in works[0].hooks)))
         return [Pass([next(outs) for _ in part], bucket) for part in parts]
+
+    def _compiled_pass(
+        self, works: Sequence[ImageWork], parts: Sequence[Sequence[Row]]
+    ) -> list[Pass]:
+        """As :meth:`forward`, by compiled code: in passes of as many rows as there is code for."""
+        assert self.compiled is not None
+        found: list[Pass] = []
+        while len(found) < len(parts):
+            group = len(found)
+            rows: list[Row] = []
+            while group < len(parts) and (not rows or len(rows) + len(parts[group]) <= BUCKETS[-1]):
+                rows += parts[group]
+                group += 1
+            bucket = bucket_of(max(len(rows), self._wanted(works[len(found)])))
+            filled = rows + [rows[0]] * (bucket - len(rows))
+            outs, whole = self.compiled.run(works[0].shape, filled)
+            given = iter(outs)
+            found += [
+                Pass([next(given) for _ in part], bucket, whole)
+                for part in parts[len(found) : group]
+            ]
+        return found
 
     def _rows(self, work: ImageWork) -> Sequence[Row]:
         rows: Sequence[Row] = self.family.rows(work)
@@ -239,6 +282,7 @@ class ImageRunner:
         work.latents = out.prev_sample
         work.step += 1
         work.buckets.append(result.bucket)
+        work.compiled_steps += result.compiled
         for hook in work.hooks:
             hook.after_step(family, work)
         if work.step == work.steps:
@@ -260,6 +304,9 @@ class ImageRunner:
             image = hook.finish(self.family, work, image)
         sha256 = pixels.digest(image)
         recipe = {**work.recipe, "sha256": sha256}
+        if self.compiled is not None and work.compiled:
+            recipe |= {"compiler": self.compiled.backend, "compiled_steps": work.compiled_steps}
+            recipe["compiled"] = work.compiled_steps == work.steps
         if work.grade is Grade.REPLAY:
             same = len(set(work.buckets)) == 1
             recipe |= {"bucket": work.buckets[0]} if same else {"buckets": work.buckets}
@@ -270,7 +317,8 @@ class ImageRunner:
 
     def move(self, device: str) -> None:
         """To RAM and back, between pictures."""
-        self.family.pipe.to(device)
+        with self.compiled.still() if self.compiled is not None else nullcontext():
+            self.family.pipe.to(device)
 
     def warm(self) -> None:
         """One guided step and a decode at the card's own size."""

@@ -59,6 +59,11 @@ class ImageWork:
     latents: Tensor = field(default_factory=lambda: torch.empty(0))
     hooks: tuple[Hook, ...] = ()
     key: str = ""
+    shape: str = ""
+    """The part of ``key`` that says which passes it fits into."""
+    compiled: bool = False
+    """Drawn by compiled code, from its first step to its last."""
+    compiled_steps: int = 0
     step_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of ``sampler.step``: the generator, where it draws noise."""
     step: int = 0
