@@ -78,6 +78,9 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     from worker.composed import ComposedRun, is_composed
 
     try:
+        found = await bench.ask(claim.spec.prompt, claim.verdict)
+        if found.flags:
+            claim = replace(claim, verdict=claim.verdict | found)
         verdict = claim.verdict
         pictures: Mapping[str, Image.Image] = {}
         if sources_of(claim.spec):

@@ -46,6 +46,8 @@ class Services:
     """Judges and keeps decision records."""
     authority: Callable[[], str | None] = lambda: None
     """This studio's signing authority (PEM), for reading marks; ``None`` before there is one."""
+    remark: Callable[[bytes, bytes], bytes] = lambda _stored, copy: copy
+    """Signs a smaller copy of a stored picture; the root gives the one with our identity."""
     automod: dict[Platform, AutomodRules] = field(default_factory=dict)
     """How a platform's own word rules are read, by adapters that can: address to API rows."""
     clock: Clock = now_ms

@@ -114,12 +114,14 @@ class Heads:
     def _suspicion(self, piece: str) -> float:
         """How bad a window looks to the cheap half of the worst head, over its hold line."""
         holds = [self.lines[code].hold for code in self.codes]
-        return float((self._mix[:, 0] + self._mix[:, 2] * self._by_ngrams(piece) - holds).max())
+        return float(
+            (self._mix[:, 0] + self._mix[:, 2] * self._by_ngrams(piece, built=False) - holds).max()
+        )
 
-    def _by_ngrams(self, text: str) -> Any:
+    def _by_ngrams(self, text: str, *, built: bool = True) -> Any:
         import numpy as np
 
-        weights = ngrams.weigh(ngrams.features(text), self._index, self._idf)
+        weights = ngrams.weigh(ngrams.features(text, built=built), self._index, self._idf)
         if not weights:
             return self._biases[:, 1].copy()
         places = np.fromiter(weights.keys(), dtype=np.int64, count=len(weights))

@@ -26,11 +26,14 @@ _BUILT = "s "
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 
 
-def features(text: str) -> Counter[str]:
-    """How often each feature occurs in the first ``LIMIT`` characters."""
+def features(text: str, *, built: bool = True) -> Counter[str]:
+    """How often each feature occurs in the first ``LIMIT`` characters; ``built=False`` leaves the
+    structural ones out."""
     lower = plain(text[:LIMIT])
     tokens = ["0" if t.isdigit() else t for t in _TOKEN.findall(lower)]
-    counts: Counter[str] = Counter(_BUILT + name for name in structure.found(lower))
+    counts: Counter[str] = Counter(
+        _BUILT + name for name in (structure.found(lower) if built else ())
+    )
     for token in tokens:
         counts["w " + token] += 1
         if token.isalpha():

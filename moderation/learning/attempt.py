@@ -67,7 +67,7 @@ async def attempt(labels: Sequence[Label], heads: Heads, before: LocalHeads | No
             continue
         vectors = np.stack([readings[i].vector for i in rows]).astype(np.float64)
         shipped = np.array([readings[i].logits[code] for i in rows])
-        new = fit(vectors[~held], shipped[~held], truth[~held], place)
+        new = fit(vectors[~held], shipped[~held], truth[~held], place, heads.lines[code].hold)
         now = [
             old[code].logit(code, s, v) if code in old else s
             for s, v in zip(shipped[held], vectors[held], strict=True)

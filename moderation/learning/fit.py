@@ -22,7 +22,7 @@ from moderation.heads.local import Correction
 
 Array = NDArray[np.float64]
 
-COST = (0.2, 2.0, 0.25)
+COST = (0.05, 0.5, 0.01)
 """Of moving the bias, the shipped logit's share and each of the embedding's weights."""
 _STEPS = 40
 
@@ -48,11 +48,17 @@ def anchors() -> Anchors:
         )
 
 
-def fit(vectors: Array, shipped: Array, truth: Array, place: int) -> Correction:
+QUIET = 0.005
+"""Share of harmless anchors that may lie above the new head's hold line."""
+
+
+def fit(vectors: Array, shipped: Array, truth: Array, place: int, hold: float = 0.0) -> Correction:
     """The correction for the code at ``place`` among the heads, from a workspace's labels.
 
-    ``vectors`` (n, 384), ``shipped`` logits (n) and ``truth`` 0 or 1 (n). Raises ``ValueError``
-    on numbers that are not finite.
+    ``vectors`` (n, 384), ``shipped`` logits (n) and ``truth`` 0 or 1 (n). ``hold`` is the shipped
+    head's hold line: the new head is moved so that its own best line falls there, the one with the
+    fewest mistakes on these labels that keeps harmless anchors below it (:data:`QUIET`). Raises
+    ``ValueError`` on numbers that are not finite.
     """
     known = anchors()
     rows = known.labels[:, place] >= 0
@@ -79,4 +85,21 @@ def fit(vectors: Array, shipped: Array, truth: Array, place: int) -> Correction:
         theta = theta - step * min(1.0, 5.0 / max(1e-12, float(np.abs(step).max())))
         if float(np.abs(step).max()) < 1e-6:
             break
-    return Correction(float(theta[0]), float(theta[1]), theta[2:].astype(np.float32))
+    logits = inputs @ theta
+    quiet = np.sort(logits[many:][y[many:] == 0])[::-1]
+    floor = float(quiet[int(QUIET * len(quiet))]) if len(quiet) else -np.inf
+    line = _line(logits[:many], truth, floor)
+    return Correction(float(theta[0]) + hold - line, float(theta[1]), theta[2:].astype(np.float32))
+
+
+def _line(logits: Array, truth: Array, floor: float) -> float:
+    """The line from ``floor`` on with the fewest mistakes, in the middle of its gap."""
+    ordered = np.sort(np.unique(logits[logits > floor]))
+    if len(ordered) == 0:
+        return floor
+    edges = np.concatenate([[floor], ordered, [ordered[-1] + 1.0]])
+    lines = (edges[:-1] + edges[1:]) / 2
+    wrong = [int(((logits >= line) != (truth > 0)).sum()) for line in lines]
+    # Of equal ones the widest gap: it is the surest.
+    best = min(range(len(lines)), key=lambda i: (wrong[i], edges[i] - edges[i + 1]))
+    return float(lines[best])
