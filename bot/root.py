@@ -83,4 +83,4 @@ def known_commands(locale: str) -> list[CommandInfo]:
     """Every command with its options, without a database: for manifests and documents."""
     from bot.commands import COMMANDS
 
-    return catalog_of(COMMANDS, texts_for(locale), load_registry())
+    return catalog_of(COMMANDS, texts_for(locale), load_registry(), all=True)

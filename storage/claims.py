@@ -13,13 +13,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import and_, func, or_, update
+from sqlalchemy import func, update
 from sqlmodel import Session, col, select
 
 from storage.ledger import changed, release
-from storage.models import Job, Member, Outbox, Reservation, Tier, Workspace
+from storage.models import Job, Member, Outbox, Workspace
 from storage.schema import (
     OPEN_STATUSES,
     AnySpec,
@@ -30,20 +29,18 @@ from storage.schema import (
     parse_spec,
 )
 from storage.tenant import Across, across
+from storage.turns import MAX_ATTEMPTS as MAX_ATTEMPTS
+from storage.turns import OVERTAKE, TAKE, TURN, Candidate, fairest, ready
 
 log = logging.getLogger(__name__)
 
 LEASE_MS = 10_000
 """How long a claim is ours without renewal; RELIABILITY.md measured 7 to 9.5 s recovery with it."""
-MAX_ATTEMPTS = 3
-"""Crashed runs after which a job is given up: a poison job must not kill workers for ever."""
 SLACK_MS = 16_000
 """How far behind the fairest a job of an already loaded model may be and still go first, and how
 much work may overtake any one job that way."""
 _CLAIM_LOCK = 4712
 """Postgres advisory lock: claims happen one after another, as they do on SQLite anyway."""
-
-Candidate = tuple[Job, Workspace, Member, Tier]
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,8 @@ class Claim:
     age_restricted: bool | None = None
     """What the platform says of the channel it goes to; decides which policy judges it."""
     claimed_at: Millis = 0
+    rate: int = 10_000
+    """What the workspace charged when it was asked for: settled by it, whatever is in force now."""
     predicted_ms: int | None = None
     """What was foreseen from being asked for to being done."""
 
@@ -101,77 +100,61 @@ def claim(
         session.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK)))
     skip: set[str] = set()
     while True:
-        fairest = _fairest(session, [JobKind.IMAGE], now, skip, cached=True)
-        if fairest is None and kinds:
-            fairest = _fairest(session, kinds, now, skip, leave=leave)
-        if fairest is None:
+        first = fairest(session, kinds, now, skip, jumps=True, leave=leave)
+        if first is None:
             return None
-        pick, overtaken = fairest, None
-        if loaded and fairest[0].model not in loaded and not fairest[0].cached:
-            other = _within_slack(session, fairest, kinds, now, skip, loaded, leave, slack_ms)
-            if other is not None:
-                pick, overtaken = other, fairest[0]
-        job, space, member, tier = pick
+        job = first
+        if loaded and first.model not in loaded and not first.cached:
+            job = _within_slack(session, first, kinds, now, skip, loaded, leave, slack_ms)
+            job = job or first
         charge = max(1, job.estimate_ms)
-        taken = changed(
-            session,
-            update(Job)
-            .where(
-                col(Job.id) == job.id, col(Job.fence) == job.fence, col(Job.status) == job.status
-            )
-            .values(
-                status=JobStatus.RUNNING, fence=col(Job.fence) + 1, worker=worker,
-                lease_until=now + lease_ms, charged_ms=charge,
-                attempts=col(Job.attempts) + 1,
-                started_at=now,
-                # The submitter read its clock before it waited for the write lock.
-                queued_ms=max(0, now - job.created_at),
-            )
-            .execution_options(synchronize_session=False),
-        )  # fmt: skip
-        if not taken:
+        taken = {
+            "job": job.id, "seen": job.fence, "was": job.status, "by": worker,
+            "until": now + lease_ms, "charge": charge, "at": now,
+            # The submitter read its clock before it waited for the write lock.
+            "waited": max(0, now - job.created_at),
+        }  # fmt: skip
+        if not changed(session, TAKE, taken):
             skip.add(job.id)
             continue
-        if overtaken is not None:
-            session.execute(
-                update(Job)
-                .where(col(Job.id) == overtaken.id)
-                .values(overtaken_ms=col(Job.overtaken_ms) + charge)
-                .execution_options(synchronize_session=False)
-            )
-        # A crashed run's estimate is still on the counters: it is not charged twice.
-        before = job.charged_ms if job.status == JobStatus.RUNNING else 0
-        _set_tag(session, space, member)
-        charge_counters(session, space.id, member.id, tier.weight, add=charge, remove=before)
-        reserved = session.get(Reservation, job.id)
+        if job.id != first.id:
+            session.execute(OVERTAKE, {"job": first.id, "charge": charge})
+        _begin_turn(session, job, charge)
         try:
             spec = parse_spec(job.spec)
             verdict = Verdict.parse(job.verdict) if job.verdict is not None else Verdict()
         except (ValueError, KeyError):
             # Written by another version of us. It must not stand in everybody's way.
-            _give_up(session, job, space, member, tier, charge, now)
+            _give_up(session, job, charge, now)
             skip.add(job.id)
             continue
         return Claim(
-            job_id=job.id, workspace_id=space.id, member_id=member.id, kind=JobKind(job.kind),
-            spec=spec, fence=job.fence + 1, attempts=job.attempts + 1,
-            deadline_ms=job.deadline_ms, created_at=job.created_at,
-            reserved=reserved.amount if reserved else 0,
+            job_id=job.id, workspace_id=job.workspace_id, member_id=job.member_id,
+            kind=JobKind(job.kind), spec=spec, fence=job.fence + 1, attempts=job.attempts + 1,
+            deadline_ms=job.deadline_ms, created_at=job.created_at, reserved=job.reserved or 0,
             verdict=verdict, cached=job.cached, again_of=job.again_of,
             age_restricted=job.address.get("age_restricted"),
-            predicted_ms=job.predicted_ms, claimed_at=now,
+            rate=job.rate, predicted_ms=job.predicted_ms, claimed_at=now,
         )  # fmt: skip
 
 
-def _give_up(
-    session: Session,
-    job: Job,
-    space: Workspace,
-    member: Member,
-    tier: Tier,
-    charge: Millis,
-    now: Millis,
-) -> None:
+def _begin_turn(session: Session, job: Candidate, charge: Millis) -> None:
+    """Move the virtual clocks to where this turn began and charge it; member, then workspace."""
+    # A crashed run's estimate is still on the counters: it is not charged twice.
+    before = job.charged_ms if job.status == JobStatus.RUNNING else 0
+    member, space = TURN
+    share = _share(charge, before, job.weight)
+    session.execute(member, {"row": job.member_id, "charge": share})
+    session.execute(space, {"row": job.workspace_id, "charge": charge - before})
+
+
+def _share(add: Millis, remove: Millis, weight: int) -> Millis:
+    """A member's part of a charge: each part rounded the same way."""
+    weight = max(1, weight)
+    return add // weight - remove // weight
+
+
+def _give_up(session: Session, job: Candidate, charge: Millis, now: Millis) -> None:
     """End a job nobody can read, at no cost, in the transaction that claimed it."""
     log.error("job %s cannot be read and was given up", job.id)
     session.execute(
@@ -183,22 +166,10 @@ def _give_up(
         )
         .execution_options(synchronize_session=False)
     )  # fmt: skip
-    charge_counters(session, space.id, member.id, tier.weight, remove=charge)
+    charge_counters(session, job.workspace_id, job.member_id, job.weight, remove=charge)
     release(session, job.id)
     session.add(Outbox(job_id=job.id, topic="announce", created_at=now))
     session.flush()
-
-
-def ready(now: Millis) -> Any:
-    """The condition of a job that may be claimed: queued, or its owner's lease ran out."""
-    return and_(
-        or_(
-            col(Job.status) == JobStatus.QUEUED,
-            and_(col(Job.status) == JobStatus.RUNNING, col(Job.lease_until) < now),
-        ),
-        col(Job.cancel_requested_at).is_(None),
-        col(Job.attempts) < MAX_ATTEMPTS,
-    )
 
 
 def claimable(session: Session, *, now: Millis) -> int:
@@ -208,58 +179,9 @@ def claimable(session: Session, *, now: Millis) -> int:
     )
 
 
-def _fairest(
-    session: Session,
-    kinds: Sequence[JobKind],
-    now: Millis,
-    skip: Collection[str],
-    *,
-    models: Collection[str] | None = None,
-    leave: Collection[str] = (),
-    workspace_id: str | None = None,
-    cached: bool = False,
-) -> Candidate | None:
-    running = (
-        select(func.count())
-        .select_from(Job)
-        .where(
-            col(Job.member_id) == col(Member.id),
-            col(Job.status) == JobStatus.RUNNING,
-            col(Job.lease_until) >= now,
-        )
-        .correlate(Member)
-        .scalar_subquery()
-    )
-    query = (
-        select(Job, Workspace, Member, Tier)
-        .join(Workspace, col(Workspace.id) == col(Job.workspace_id))
-        .join(Member, col(Member.id) == col(Job.member_id))
-        .join(Tier, col(Tier.id) == col(Member.tier_id))
-        .where(ready(now), col(Job.kind).in_(kinds))
-        .order_by(col(Workspace.served), col(Member.served), col(Job.id))
-        .limit(1)
-        .with_for_update(skip_locked=True, of=Job)
-        .execution_options(populate_existing=True)
-    )
-    if cached:
-        query = query.where(col(Job.cached).is_(True))
-    else:
-        query = query.where(running < col(Tier.max_running))
-    if skip:
-        query = query.where(col(Job.id).not_in(skip))
-    if models is not None:
-        query = query.where(col(Job.model).in_(models))
-    if leave:
-        query = query.where(col(Job.model).not_in(leave))
-    if workspace_id is not None:
-        query = query.where(col(Job.workspace_id) == workspace_id)
-    row = session.exec(query).first()
-    return (row[0], row[1], row[2], row[3]) if row is not None else None
-
-
 def _within_slack(
     session: Session,
-    fairest: Candidate,
+    first: Candidate,
     kinds: Sequence[JobKind],
     now: Millis,
     skip: Collection[str],
@@ -272,29 +194,17 @@ def _within_slack(
     Counters alone do not bound the wait: newcomers start at the clock, level with the fairest,
     so an endless stream of them would pass it. What one job has already let pass does.
     """
-    job, space, _, _ = fairest
-    other = _fairest(session, kinds, now, skip, models=loaded, leave=leave)
-    if other is None or job.overtaken_ms + max(1, other[0].estimate_ms) > slack_ms:
+    other = fairest(session, kinds, now, skip, models=loaded, leave=leave)
+    if other is None or first.overtaken_ms + max(1, other.estimate_ms) > slack_ms:
         return None
-    rival: Candidate | None = fairest
-    if other[1].id != space.id:
-        if other[1].served - space.served > slack_ms:
+    rival = first
+    if other.workspace_id != first.workspace_id:
+        if other.space_served - first.space_served > slack_ms:
             return None
-        rival = _fairest(session, kinds, now, skip, leave=leave, workspace_id=other[1].id)
-    if rival is not None and other[2].served - rival[2].served > slack_ms:
+        rival = fairest(session, kinds, now, skip, leave=leave, inside=other.workspace_id)
+    if rival is not None and other.member_served - rival.member_served > slack_ms:
         return None
     return other
-
-
-def _set_tag(session: Session, space: Workspace, member: Member) -> None:
-    """Move the virtual clocks: this turn began at these counters. Locks member, then workspace."""
-    for table, row in ((Member, member), (Workspace, space)):
-        session.execute(
-            update(table)
-            .where(col(table.id) == row.id)
-            .values(tag=row.served)
-            .execution_options(synchronize_session=False)
-        )
 
 
 def charge_counters(
@@ -311,11 +221,10 @@ def charge_counters(
     The member's share is divided by the tier's weight, each part rounded the same way, so that
     a charge taken off leaves exactly what was there.
     """
-    weight = max(1, weight)
     session.execute(
         update(Member)
         .where(col(Member.id) == member_id)
-        .values(served=col(Member.served) + (add // weight - remove // weight))
+        .values(served=col(Member.served) + _share(add, remove, weight))
         .execution_options(synchronize_session=False)
     )
     session.execute(

@@ -163,6 +163,8 @@ class Job(SQLModel, table=True):
     delivered_at: int | None = Field(default=None, sa_type=BigInteger)
     queued_ms: int | None = None
     run_ms: int | None = None
+    rate: int = 10_000
+    """What its workspace charged when it was asked for (:func:`storage.prices.rate_of`)."""
     cost: int | None = None
     """Credits settled; zero for a job that failed, was refused or cancelled."""
     verdict: dict[str, Any] | None = Field(default=None, sa_type=JSON)

@@ -120,15 +120,27 @@ class Wire:
         except _DOWN:
             return False
 
-    async def wake(self, ticket: str | None = None) -> bool:
-        """A durable ticket and a nudge: some worker looks for work now. False when Redis is down.
+    async def nudge(self) -> bool:
+        """Every worker that listens looks for work now. False when Redis is down."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self.pool.publish(_NUDGES, b"1")
+        except _DOWN:
+            log.debug("no nudge sent: Redis is down")
+            return False
+        return True
 
-        The ticket id makes the same wake-up sent twice one ticket.
+    async def wake(self, ticket: str | None = None, *, nudged: bool = False) -> bool:
+        """A nudge and a durable ticket: some worker looks for work now. False when Redis is down.
+
+        The ticket id makes the same wake-up sent twice one ticket. ``nudged``: that was done.
         """
         try:
             async with asyncio.timeout(_PATIENCE_S):
+                if not nudged:
+                    # First: writing the ticket takes several times as long, and nobody waits.
+                    await self.pool.publish(_NUDGES, b"1")
                 await self.pool.enqueue_job(TICKET, _job_id=f"ticket-{ticket or new_id()}")
-                await self.pool.publish(_NUDGES, b"1")
         except _DOWN:
             log.warning("no ticket sent: Redis is down; the reconciler will send it")
             return False
@@ -305,20 +317,27 @@ class Wire:
             await client.aclose()
 
 
-async def flush_outbox(database: Database, wire: Wire, *, now: Millis | None = None) -> int:
-    """Send what was written but not sent (a crash between commit and send); returns how many."""
+async def flush_outbox(
+    database: Database, wire: Wire, *, now: Millis | None = None, queued: bool = False
+) -> int:
+    """Send what was written but not sent (a crash between commit and send); returns how many.
+
+    ``queued`` says that the caller has just queued a job: the nudge goes out before anything else.
+    """
     moment = now if now is not None else now_ms()
+    nudged = queued and await wire.nudge()
     rows = await database.look(outbox.unsent)
     sent = []
     for row in rows:
         if row.topic == "ticket":
-            if not await wire.wake(row.id):
+            if not await wire.wake(row.id, nudged=nudged):
                 break
         elif not await wire.publish(Event(type=EventType.STATE, job_id=row.job_id)):
             break
         sent.append(row.id)
     if sent:
-        await database.run(_note_sent, sent, moment)
+        # Undone by a power loss, it is sent again: harmless.
+        await database.run_unsynced(_note_sent, sent, moment)
     return len(sent)
 
 

@@ -57,6 +57,8 @@ def recipe_key(spec: ImageSpec, index: int, *, revision: str, template: str) -> 
     for name in ("start", "mask", "reference"):
         if isinstance(wish.get(name), dict):
             wish[name] = wish[name]["sha256"]
+    if wish.get("blend"):
+        wish["blend"] = [source["sha256"] for source in wish["blend"]]
     if isinstance(wish.get("control"), dict):
         wish["control"] = wish["control"] | {"source": wish["control"]["source"]["sha256"]}
     wish |= {"revision": revision, "template": template, "format": spec.format}

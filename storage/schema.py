@@ -327,7 +327,9 @@ class ImageSpec(Frozen):
     """How many times larger *upscale* makes it, per side."""
     control: Control | None = None
     reference: Source | None = None
-    """A picture whose content the result should resemble (IP-Adapter)."""
+    """A picture whose content the result should resemble (IP-Adapter, FLUX.2-klein)."""
+    blend: tuple[Source, ...] = Field(default=(), max_length=3)
+    """Further ones, blended with ``reference``."""
     reference_scale: float = Field(default=0.6, ge=0.0, le=1.0)
     adapters: tuple[Adapter, ...] = ()
     grade: Grade | None = None
@@ -349,9 +351,15 @@ class ImageSpec(Frozen):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Every picture it starts from: start, mask, control and reference, where there are."""
+        """Every picture it starts from: start, mask, control and references, where there are."""
         control = None if self.control is None else self.control.source
-        return tuple(s for s in (self.start, self.mask, control, self.reference) if s is not None)
+        found = (self.start, self.mask, control, *self.references)
+        return tuple(s for s in found if s is not None)
+
+    @property
+    def references(self) -> tuple[Source, ...]:
+        """The reference and what is blended with it; none without a reference."""
+        return () if self.reference is None else (self.reference, *self.blend)
 
     def seed_of(self, index: int) -> int:
         """The seed of picture ``index`` (0 to count - 1)."""

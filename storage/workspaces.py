@@ -17,6 +17,7 @@ from storage.errors import NotFound
 from storage.models import Member, Tier, TierGrant, Workspace
 from storage.rules import Rules, role_here, rules_of
 from storage.schema import Millis, Platform
+from storage.tiers import tailored
 
 Row = TypeVar("Row", Workspace, Member)
 
@@ -85,7 +86,9 @@ def enrol(
     rules = rules_of(space.settings)
     tier_id = tier_for(session, space, person, rules, roles, entitlements, now)
     before = session.get(Tier, person.tier_id)
-    tier = session.get_one(Tier, tier_id)
+    if before is not None:
+        before = tailored(before, rules)
+    tier = tailored(session.get_one(Tier, tier_id), rules)
     seen = {
         "name": member_name or person.name,
         "role": str(role_here(rules, role, roles)),
@@ -154,7 +157,8 @@ def _grant(
         # The grant comes once per person, by the rules of the place where the account is.
         person = session.get_one(Member, person.linked_to)
         space = session.get_one(Workspace, person.workspace_id)
-        tier, rules, better = session.get_one(Tier, person.tier_id), rules_of(space.settings), False
+        rules, better = rules_of(space.settings), False
+        tier = tailored(session.get_one(Tier, person.tier_id), rules)
     monthly = tier.monthly_credits
     if space.platform == Platform.LOCAL and override is not None:
         monthly = override

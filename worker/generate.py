@@ -133,7 +133,8 @@ class Floor:
         tools = self.tools
         # Asked even without room: what the recipe cache answers needs none.
         room = tools.engine.room()
-        claim = await tools.database.run(
+        # A claim is a lease: a power loss that undoes it ends us too.
+        claim = await tools.database.run_unsynced(
             jobs.claim,
             worker=tools.worker,
             room=room,
@@ -360,7 +361,7 @@ class Keeper:
                 pass
             self._beat.clear()
             try:
-                lease = await tools.database.run(
+                lease = await tools.database.run_unsynced(
                     jobs.renew, claim.job_id, claim.fence, now=tools.clock(),
                     lease_ms=tools.lease_ms,
                 )  # fmt: skip

@@ -306,7 +306,10 @@ class PictureRun:
         return Ending(
             status=JobStatus.SUCCEEDED,
             made=tuple(sorted(self._made, key=lambda made: made.index)),
-            cost=min(prices.pictures_price(self._spec, card, len(kept)), self._claim.reserved),
+            cost=min(
+                prices.pictures_price(self._spec, card, len(kept), self._claim.rate),
+                self._claim.reserved,
+            ),
             verdict=verdict,
             engine_ms=self._run.busy_ms,
             units=prices.steps_made(self._spec),
@@ -418,10 +421,12 @@ class AnswerRun:
             return rejected(self._verdict, (made,), self._bench.policy, engine_ms=self._run.busy_ms)
         card = self._tools.registry.find(self._spec.model, JobKind.CHAT)
         tokens = end.tokens_out if end is not None else len(self._text.split())
+        read = end.tokens_in if end is not None else 0
+        cost = prices.tokens_price(tokens, read, card, self._claim.rate)
         visible = status is GenerationStatus.VISIBLE
         return Ending(
             status=JobStatus.SUCCEEDED, made=(made,),
-            cost=min(prices.tokens_price(tokens, card), self._claim.reserved),
+            cost=min(cost, self._claim.reserved),
             verdict=self._verdict, engine_ms=self._run.busy_ms,
             units=tokens if end is not None else 0,
             exchange=Exchange(self._spec.thread, self._spec.prompt, mask(self._text))

@@ -196,6 +196,39 @@ def upscale(
 
 
 @app.command()
+def blend(
+    images: Annotated[list[Path], typer.Argument(help="Two to four pictures.")],
+    prompt: Annotated[str | None, typer.Option(help="What should come of them.")] = None,
+    size: Annotated[str | None, typer.Option(help="Width x height of the result.")] = None,
+    seed: Annotated[str | None, typer.Option(help="The same seed, the same picture.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name, see 'atelier models'.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File or folder for the picture, else atelier-SEED.png here."),
+    ] = None,
+    json: Json = False,
+    timeout: Timeout = None,
+) -> None:
+    """Blend pictures into one, by a model that reads reference pictures."""
+    from bot.cli import make
+    from bot.cli.trouble import guarded
+
+    if len(images) > 4:
+        raise typer.BadParameter("at most four pictures")
+    names = ("image", "image2", "image3", "image4")
+    values = {"prompt": prompt, "size": size, "seed": seed, "model": model}
+    raise typer.Exit(
+        guarded(
+            lambda: make.run(
+                "blend", None, values, json=json, timeout=timeout, out=out,
+                pictures=dict(zip(names, images, strict=False)),
+            ),
+            json=json,
+        )
+    )  # fmt: skip
+
+
+@app.command()
 def again(
     id: Annotated[str, typer.Argument(help="A picture's id, or its job's, see 'atelier jobs'.")],
     out: Annotated[

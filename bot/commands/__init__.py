@@ -6,6 +6,7 @@ from typing import Any
 
 from bot.commands.account import CANCEL, HELP, HISTORY, JOB, QUEUE
 from bot.commands.again import AGAIN
+from bot.commands.blend import BLEND
 from bot.commands.chat import ASK, PERSONA, RESET
 from bot.commands.confirm import confirm
 from bot.commands.imagine import IMAGINE, UPSCALE
@@ -23,6 +24,7 @@ from bot.core.reply import Verb
 COMMANDS: tuple[Command[Any], ...] = (
     IMAGINE,
     UPSCALE,
+    BLEND,
     AGAIN,
     ASK,
     ENHANCE,

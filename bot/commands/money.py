@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field as Option
@@ -15,8 +17,9 @@ from bot.core.texts import Texts
 from storage import credits, intents, linking
 from storage.allowance import DAY_MS
 from storage.models import Entry
-from storage.prices import TOKENS_PER_CREDIT
+from storage.prices import READ_AS_ONE, READ_FREE, TOKENS_PER_CREDIT
 from storage.registry import Registry
+from storage.rules import Prices
 from storage.schema import JobKind, Role
 
 LISTED = 20
@@ -73,18 +76,32 @@ class LinkInput(Input):
     undo: bool = Option(default=False, json_schema_extra={"kind": "flag"})
 
 
-def price_list(registry: Registry, texts: Texts) -> str:
-    """What things cost, in words, from the same cards the quote uses."""
-    lines = []
+def price_list(registry: Registry, prices: Prices, texts: Texts) -> str:
+    """What things cost here, in words, from the same cards and rates the quote uses."""
+    return "\n".join(f"- {line}" for line in _priced(registry, prices, texts))
+
+
+def _priced(registry: Registry, prices: Prices, texts: Texts) -> Iterator[str]:
+    usual = (registry.image_default, registry.chat_default, registry.vision_default)
     for card in registry.cards.values():
-        if card.name not in (registry.image_default, registry.chat_default):
+        enlarges = card.kind is JobKind.IMAGE and card.purpose == "enlarge"
+        if card.name not in usual and not enlarges and card.name not in prices.models:
             continue
-        if card.kind is JobKind.IMAGE:
-            size = f"{card.width}x{card.height}"
-            lines.append(texts("credits.price_image", n=card.factor, size=size, steps=card.steps))
-        elif card.kind is JobKind.CHAT:
-            lines.append(texts("credits.price_chat", n=card.factor, tokens=TOKENS_PER_CREDIT))
-    return "\n".join(f"- {line}" for line in lines)
+        own = card.factor * prices.models.get(card.name, 100) / 10_000
+        size, name = f"{card.width}x{card.height}", card.title
+        if enlarges:
+            n = f"{own * prices.upscale:g}"
+            yield texts("credits.price_upscale", n=n, size=size)
+        elif card.kind is JobKind.IMAGE:
+            n = f"{own * prices.picture:g}"
+            yield texts("credits.price_image", n=n, size=size, steps=card.steps, model=name)
+        else:
+            about = card.name == registry.vision_default and card.name != registry.chat_default
+            n = f"{own * (prices.vision if about else prices.answer):g}"
+            key = "credits.price_vision" if about else "credits.price_chat"
+            yield texts(key, n=n, tokens=TOKENS_PER_CREDIT, free=READ_FREE, read=READ_AS_ONE,
+                        model=name)  # fmt: skip
+    yield texts("credits.price_least")
 
 
 def entry_line(entry: Entry, account: str, texts: Texts, zone: str) -> str:
@@ -100,7 +117,8 @@ async def show_credits(context: Context, _: NoInput) -> Reply:
     seen = await services.database.look(
         credits.statement, context.actor, now=services.clock(), last=LISTED
     )
-    zone = rules_in(context).credits.timezone
+    rules = rules_in(context)
+    zone = rules.credits.timezone
     made_of = texts(
         "credits.pots", daily=seen.pots.daily, monthly=seen.pots.monthly, lasting=seen.pots.lasting
     )
@@ -108,7 +126,9 @@ async def show_credits(context: Context, _: NoInput) -> Reply:
     text = texts("credits.text", available=seen.balance.available)
     if lines:
         text += f"\n\n**{texts('credits.last')}**\n\n" + "\n".join(lines)
-    text += f"\n\n**{texts('credits.prices')}**\n\n" + price_list(services.registry, texts)
+    text += f"\n\n**{texts('credits.prices')}**\n\n" + price_list(
+        services.registry, rules.prices, texts
+    )
     return Reply(
         title=texts("credits.title"),
         text=text,

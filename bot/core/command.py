@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic import Field as PydanticField
 
 from bot.core import trace
-from bot.core.inputs import OptionInfo, explain, options_of
+from bot.core.inputs import OptionInfo, available, explain, options_of
 from bot.core.limits import check_rules
 from bot.core.reply import Reply, Tone, Verb, Visibility
 from bot.core.services import Services
@@ -168,6 +168,8 @@ class Command(Generic[I]):
     """Who may use it. Platforms get it as a hint; :meth:`Core.dispatch` is the rule."""
     group: str = "more"
     """Its heading in `/help`: ``make``, ``mine``, ``review``, ``space`` or ``more``."""
+    needs: str = ""
+    """Without this in the registry (``references``, say) it can only refuse and is not offered."""
 
 
 class CommandInfo(Frozen):
@@ -182,9 +184,12 @@ class CommandInfo(Frozen):
 
 
 def catalog_of(
-    commands: Sequence[Command[Any]], texts: Texts, registry: Registry
+    commands: Sequence[Command[Any]], texts: Texts, registry: Registry, *, all: bool = False
 ) -> list[CommandInfo]:
-    """Commands as front ends offer them. Pure: the words and the input models are enough."""
+    """Commands as front ends offer them. Pure: the words and the input models are enough.
+
+    ``all`` lists those too that no model here can serve.
+    """
     return [
         CommandInfo(
             name=command.name,
@@ -195,6 +200,7 @@ def catalog_of(
             group=command.group,
         )
         for command in commands
+        if all or available(command.needs, registry)
     ]
 
 

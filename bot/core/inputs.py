@@ -133,7 +133,7 @@ def options_of(
         default = "" if info.is_required() or info.default is None else str(info.default)
         source = extra.get("choices")
         card = registry.default(JobKind.IMAGE)
-        if not _available(extra.get("needs", source), registry, card.name):
+        if not available(extra.get("needs", source), registry):
             continue
         if source == "styles":
             choices = tuple(style.name for style in registry.styles_for(card.name))
@@ -152,7 +152,9 @@ def options_of(
         elif source == "loras":
             choices = tuple(a.name for a in registry.adapters_for(card.name, "lora"))
         elif source == "controls":
-            choices = tuple(k for k in ControlKind if registry.control_for(card.name, k))
+            kinds = [k for k in ControlKind if registry.control_for(card.name, k)]
+            choices = tuple(str(k) for k in kinds if registry.annotates(card.name, k))
+            choices += tuple(f"{k} map" for k in kinds)
         elif source == "schedulers":
             choices = card.schedulers
         elif isinstance(source, list):
@@ -175,14 +177,15 @@ def options_of(
     return tuple(options)
 
 
-def _available(source: Any, registry: Registry, model: str) -> bool:
-    """Whether there is anything to choose: no option is offered that can only be refused."""
+def available(source: Any, registry: Registry) -> bool:
+    """Whether there is anything to choose: nothing is offered that can only be refused."""
+    model = registry.image_default
     if source == "loras":
         return bool(registry.adapters_for(model, "lora"))
     if source == "controls":
         return bool(registry.adapters_for(model, "control"))
     if source == "references":
-        return bool(registry.adapters_for(model, "reference"))
+        return any(registry.references_of(m) for m in {model, *registry.here})
     return True
 
 

@@ -33,7 +33,7 @@ from worker.engine.errors import ModelUnavailable
 from worker.engine.runners import pixels
 from worker.engine.runners.image import ImageRunner
 from worker.engine.runners.modes.adapters import clip_pixels
-from worker.engine.runners.modes.control import canny
+from worker.engine.runners.modes.annotate import canny
 
 TOKEN = "<toy>"
 
@@ -233,6 +233,25 @@ def test_a_reference_picture_is_read_as_an_ip_adapter_reads_it(here: ImageRunner
     (bare,) = together(here, [plain()])
     assert ours.sha256 == pixels.digest(theirs) != bare.sha256
     assert through(stock(here), here, plain(), width=SIDE, height=SIDE) == bare.image
+
+
+def test_several_references_are_blended_as_an_ip_adapter_blends_them(here: ImageRunner) -> None:
+    one = plain(reference=source("start"), blend=(source("mask"),), reference_scale=0.6)
+    (ours,) = together(here, [one])
+    adapters = hook(here, one, 0)._adapters
+    adapters.activate((), 0.6)
+    with torch.inference_mode():
+        read = adapters.reference().embed
+        embeds = torch.cat([read(PICTURES["start"]), read(PICTURES["mask"])], dim=1)
+    theirs = through(
+        stock(here), here, one, width=SIDE, height=SIDE,
+        ip_adapter_image_embeds=[torch.cat([torch.zeros_like(embeds), embeds])],
+    )  # fmt: skip
+    single = plain(reference=source("start"), reference_scale=0.6)
+    assert ours.sha256 == pixels.digest(theirs) != together(here, [single])[0].sha256
+    alone = [together(here, [w])[0].sha256 for w in (one, single)]
+    assert [made.sha256 for made in together(here, [one, single])] == alone
+    together(here, [plain()])  # and off again, for who calls the network directly
 
 
 def test_a_learned_token_is_read_in_short_and_long_prompts(here: ImageRunner, kind: str) -> None:

@@ -105,16 +105,18 @@ def through(kind: str, here: ImageRunner, one: ImageSpec, **more: Any) -> Image.
     parts = {k: v for k, v in pipe.components.items() if v is not None or "safety" in k
              or k in ("feature_extractor", "image_encoder")}  # fmt: skip
     fixed = {"requires_safety_checker": False} if "XL" not in kind else {"add_watermarker": False}
-    if kind.startswith("ZImage"):
+    if kind.startswith(("ZImage", "Flux2")):
         fixed = {}
     other = getattr(diffusers, kind)(**parts, **fixed)
     other.set_progress_bar_config(disable=True)
     chosen = SAMPLERS[one.scheduler]
     cls = getattr(diffusers, chosen.cls) if chosen.cls else type(pipe.scheduler)
     other.scheduler = cls.from_config(pipe.scheduler.config, **chosen.settings)
+    if not kind.startswith("Flux2"):
+        more["negative_prompt"] = one.negative or None
     made: Image.Image = other(
-        prompt=one.prompt, negative_prompt=one.negative or None, num_inference_steps=one.steps,
-        guidance_scale=one.guidance, generator=torch.Generator("cpu").manual_seed(one.seed), **more,
+        prompt=one.prompt, num_inference_steps=one.steps, guidance_scale=one.guidance,
+        generator=torch.Generator("cpu").manual_seed(one.seed), **more,
     ).images[0]  # fmt: skip
     return made
 
@@ -275,3 +277,97 @@ def test_few_steps_and_little_strength_still_make_one() -> None:
     with torch.inference_mode():
         work = runner.begin(spec(steps=2, strength=0.05), 0, PICTURES)
     assert work.steps == 1
+
+
+# ---- FLUX.2-klein: pictures as further tokens ---------------------------------------------------
+
+
+MORE = PICTURES | {"other": picture(3).resize((96, 64)), "huge": picture(4).resize((1200, 1000))}
+
+
+@torch.inference_mode()
+def edited(here: ImageRunner, one: ImageSpec, names: tuple[str, ...]) -> Image.Image:
+    made: Image.Image = here.family.pipe(
+        image=[MORE[name] for name in names], prompt=one.prompt, width=SIDE, height=SIDE,
+        num_inference_steps=one.steps, guidance_scale=one.guidance,
+        generator=torch.Generator("cpu").manual_seed(one.seed),
+    ).images[0]  # fmt: skip
+    return made
+
+
+def referring(*names: str, **changes: Any) -> ImageSpec:
+    first, *rest = [source(name) for name in names]
+    return spec(**{
+        "mode": Mode.TEXT, "start": None, "scheduler": "flow", "reference": first,
+        "blend": tuple(rest), "steps": 3, **changes,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [("start",), ("other", "start"), ("start", "other", "mask")])
+@pytest.mark.parametrize("kind", ["klein", "klein-distilled"])
+def test_klein_reads_references_as_its_own_pipeline_does(kind: str, names: tuple[str, ...]) -> None:
+    here = tiny(kind)
+    one = referring(*names)
+    (ours,) = together(here, [one], MORE)
+    assert ours.sha256 == pixels.digest(edited(here, one, names))
+    assert len(ours.recipe["references_sha256"]) == len(names)
+    (plain,) = together(here, [referring(*names, reference=None, blend=())], MORE)
+    assert plain.sha256 != ours.sha256
+
+
+def test_a_reference_of_more_than_a_megapixel_is_made_smaller() -> None:
+    here = tiny("klein-distilled")
+    one = referring("huge", steps=1)
+    (ours,) = together(here, [one], MORE)
+    assert ours.sha256 == pixels.digest(edited(here, one, ("huge",)))
+
+
+def test_references_of_one_size_share_a_pass_and_no_bit_changes() -> None:
+    here = tiny("klein")
+    wishes = [
+        referring("start"), referring("mask", seed=9, steps=4), referring("other"),
+        referring("start", "mask"), referring("start", reference=None, blend=()),
+    ]  # fmt: skip
+    with torch.inference_mode():
+        keys = [here.begin(one, 0, MORE).key for one in wishes]
+    assert keys[0] == keys[1] and len(set(keys)) == 4
+    alone = [together(here, [one], MORE)[0].sha256 for one in wishes]
+    assert [made.sha256 for made in together(here, wishes, MORE)] == alone
+
+
+@pytest.mark.parametrize("also", [(), ("other",)])
+@pytest.mark.parametrize("mode", [Mode.IMAGE, Mode.INPAINT])
+def test_klein_starts_from_a_picture_as_its_inpainting_pipeline_does(
+    mode: Mode, also: tuple[str, ...]
+) -> None:
+    """Image to image is a white mask there: diffusers has no other pipeline for it."""
+    here = tiny("klein")
+    drawn = Image.new("L", (SIDE, SIDE), 255) if mode is Mode.IMAGE else PICTURES["mask"]
+    more = {"mask": source("mask")} if mode is Mode.INPAINT else {}
+    if also:
+        more["reference"] = source(also[0])
+    one = spec(mode=mode, scheduler="flow", strength=0.6, **more)
+    theirs = through(
+        "Flux2KleinInpaintPipeline", here, one, image=PICTURES["start"], mask_image=drawn,
+        image_reference=[MORE[name] for name in also] or None, strength=0.6,
+        width=SIDE, height=SIDE,
+    )  # fmt: skip
+    (ours,) = together(here, [one], MORE)
+    if mode is Mode.INPAINT:
+        theirs = laid_over(theirs, Canvas(PICTURES["start"], PICTURES["mask"]))
+    assert ours.sha256 == pixels.digest(theirs)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_z_image_inpaints_as_its_own_pipeline_does(strength: float) -> None:
+    here = tiny("z-image")
+    one = spec(
+        mode=Mode.INPAINT, mask=source("mask"), scheduler="flow", strength=strength, guidance=0.0,
+    )  # fmt: skip
+    theirs = through(
+        "ZImageInpaintPipeline", here, one, image=PICTURES["start"], mask_image=PICTURES["mask"],
+        strength=strength, width=SIDE, height=SIDE,
+    )  # fmt: skip
+    (ours,) = together(here, [one])
+    wanted = laid_over(theirs, Canvas(PICTURES["start"], PICTURES["mask"]))
+    assert ours.sha256 == pixels.digest(wanted)

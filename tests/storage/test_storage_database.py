@@ -125,7 +125,9 @@ def test_a_read_keeps_nothing_it_wrote(database: Database) -> None:
     assert database.read(lambda session: session.get(Account, "stray")) is None
 
 
-def test_a_busy_file_is_tried_again_then_given_up(sqlite_url: str) -> None:
+def test_a_busy_file_is_tried_again_then_given_up(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database, other = Database(sqlite_url), Database(sqlite_url)
     calls = 0
 
@@ -135,11 +137,8 @@ def test_a_busy_file_is_tried_again_then_given_up(sqlite_url: str) -> None:
         ledger.open_account(session, "member:ann")
         return "done"
 
-    # Tests do not wait the five seconds a command would; outside any transaction.
-    pooled = database.engine.raw_connection()
-    pooled.cursor().execute("PRAGMA busy_timeout=30")
-    pooled.close()
-
+    # Tests do not wait the five seconds a command would.
+    monkeypatch.setattr("storage.database._BUSY_S", 0.05)
     with other.transaction() as session:
         ledger.open_account(session, "member:ben")
         with pytest.raises(RetryLater):
@@ -230,3 +229,16 @@ def test_a_database_that_is_not_there_names_the_cure() -> None:
 def test_rows_stay_readable_after_the_transaction(database: Database) -> None:
     job = submitted(database, actor(database))
     assert (job.model, row(database, job.id).spec["seed"]) == ("starter-icons", 7)
+
+
+def test_a_lease_does_not_wait_for_the_disk_and_money_does(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'synced.db'}")
+
+    def level(session: Session) -> int:
+        return int(session.execute(text("PRAGMA synchronous")).scalar_one())
+
+    normal, full = 1, 2
+    for _ in range(2):  # on the same connection, to and fro
+        assert database.write_unsynced(level) == normal
+        assert database.write(level) == full
+    database.close()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from PIL import Image
 
+from bot.commands.blend import PICTURES as BLEND_PICTURES
+from bot.core.attachment import Attachment
 from bot.core.reply import Reply
 from moderation.pipeline import Pipeline
 from storage import jobs
@@ -17,7 +21,7 @@ from storage.database import Database
 from storage.presence import left_to_others
 from storage.queue import Wire
 from storage.registry import Registry
-from storage.schema import JobKind, JobStatus
+from storage.schema import JobKind, JobStatus, Platform
 from tests.conftest import START, HandClock, actor, image_spec, submitted
 from tests.engine.tiny import pipeline
 from tests.fakes import FakeAdapter, make_services
@@ -53,8 +57,9 @@ schedulers = ["own"]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state folder with two tiny models of different families, and a third only listed."""
     folder = tmp_path_factory.mktemp("home")
-    cards = [CARD.format(name=name, revision="0" * 40) for name in LISTED]
-    (folder / "registry.toml").write_text("".join(cards))
+    cards = {name: CARD.format(name=name, revision="0" * 40) for name in LISTED}
+    cards["tiny-klein"] += "references = 3\n"
+    (folder / "registry.toml").write_text("".join(cards.values()))
     for name, kind in PIPELINES.items():
         pipeline(kind).save_pretrained(folder / "models" / name, safe_serialization=True)
     return folder
@@ -149,6 +154,40 @@ async def test_a_model_without_weights_is_refused_with_the_cure(
     quoted = await fake.say("imagine", prompt="a", model="far-away", dry_run=True)
     assert quoted.code == "model_absent"
     assert made(sqlite_database) == []
+
+
+def attached(colour: str) -> Attachment:
+    buffer = io.BytesIO()
+    Image.new("RGB", (96, 64), colour).save(buffer, "PNG")
+    data = buffer.getvalue()
+    return Attachment(platform=Platform.LOCAL, name="a.png", size=len(data), data=data)
+
+
+async def test_pictures_are_blended_by_a_model_that_reads_them(
+    fake: FakeAdapter, floor: Floor, wire: Wire, sqlite_database: Database
+) -> None:
+    """The default model reads none: the one that lies beside it is chosen."""
+    await announced(wire)
+    colours = [attached(c) for c in ("navy", "blue", "green", "teal")]
+    reply = await fake.say("blend", image=colours[0], image3=colours[1])
+    floor.wake()
+    job = await ended(sqlite_database, reply.job_id or "")
+    assert job.status == JobStatus.SUCCEEDED, job.error_code
+    recipe = made(sqlite_database)[-1].recipe
+    assert (recipe["model"], recipe["prompt"]) == (
+        "tiny-klein", "one picture that blends the pictures given",
+    )  # fmt: skip
+    assert len(recipe["references_sha256"]) == 2 and len(recipe["blend"]) == 1
+    refused = {
+        "blend_needs_two": {"image": colours[0]},
+        "references_many": dict(zip(BLEND_PICTURES, colours, strict=True)),
+        "reference_absent": {"image": colours[0], "image2": colours[1], "model": "tiny-sd"},
+        "model_unknown": {"image": colours[0], "image2": colours[1], "model": "no-such"},
+    }
+    for code, values in refused.items():
+        assert (await fake.say("blend", **values)).code == code
+    assert fake.core is not None
+    assert "blend" in {c.name for c in fake.core.catalog("zh")}
 
 
 async def test_without_a_worker_the_job_waits(fake: FakeAdapter) -> None:

@@ -1,22 +1,16 @@
-"""Measures of the queue: c (latency), g (fairness) and the two-model trace, on real storage."""
+"""Measures of the queue: g (fairness) and the two-model trace, on real storage."""
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import random
-import tempfile
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from storage import jobs, ledger, workspaces
 from storage.claims import SLACK_MS, claim
 from storage.database import Database, Session
-from storage.embedded import EmbeddedValkey
 from storage.migrate import migrate
 from storage.models import Member, Tier
-from storage.queue import Wire, flush_outbox
 from storage.schema import Address, ImageSpec, JobKind, JobStatus, Platform
 from storage.workspaces import Actor
 from worker.bench.measure import Measure, jain, percentile
@@ -62,95 +56,6 @@ def queue(database: Database, actor: Actor, spec: ImageSpec, key: str, ms: int, 
         locale="en", price=1, estimate_ms=ms, deadline_ms=600_000, now=now,
     )  # fmt: skip
     return job.id
-
-
-# ---- c -------------------------------------------------------------------------------------
-
-
-def latency(rounds: int, arq_rounds: int) -> list[Measure]:
-    """c: from push to the claim's start in an idle worker, against stock arq and a bare BLPOP."""
-    return asyncio.run(_latency(rounds, arq_rounds))
-
-
-async def _latency(rounds: int, arq_rounds: int) -> list[Measure]:
-    with tempfile.TemporaryDirectory(prefix="atelier-bench-") as folder:
-        server = EmbeddedValkey(Path(folder) / "valkey")
-        url = await asyncio.to_thread(server.start)
-        database = Database(f"sqlite:///{folder}/bench.db")
-        migrate(database)
-        wire = await Wire.connect(url)
-        try:
-            ours = await _pushes(database, wire, rounds)
-            bare = await _blpop(wire, rounds)
-            arq = await _arq(url, arq_rounds)
-        finally:
-            await wire.close()
-            database.close()
-            await asyncio.to_thread(server.stop)
-    half, most = percentile(ours, 0.5), percentile(ours, 0.95)
-    told = "every job claimed once"
-    return [
-        Measure("c", "push to claim and start, p50", half, "ms", "<= 5", min(ours), max(ours),
-                len(ours), told),
-        Measure("c", "push to claim and start, p95", most, "ms", "<= 20", rounds=len(ours),
-                identity=told),
-        Measure("c", "the p50 / stock arq's", half / percentile(arq, 0.5), "x", "<= 0.0333",
-                rounds=len(arq), also=f"arq {percentile(arq, 0.5):.0f} ms"),
-        Measure("c", "the p50 / a bare BLPOP", half / percentile(bare, 0.5), "x", "<= 25",
-                rounds=len(bare), also=f"BLPOP {percentile(bare, 0.5):.2f} ms"),
-    ]  # fmt: skip
-
-
-async def _pushes(database: Database, wire: Wire, rounds: int) -> list[float]:
-    """As the floor does it: a nudge wakes, the claim is one transaction."""
-    actor = enrol(database, "ann", workspace="bench")
-    found: list[float] = []
-    claimed = asyncio.Event()
-    pushed = 0.0
-
-    async def floor() -> None:
-        async with wire.nudges() as nudges:
-            ready.set()
-            async for _ in nudges:
-                got = await database.run(
-                    claim, worker="w", room={JobKind.IMAGE: 1}, now=START, loaded=["starter-icons"]
-                )
-                if got is None:
-                    continue
-                found.append((time.perf_counter() - pushed) * 1000)
-                await database.run(
-                    jobs.finish, got.job_id, got.fence, status=JobStatus.CANCELLED, now=START
-                )
-                claimed.set()
-
-    ready = asyncio.Event()
-    working = asyncio.create_task(floor())
-    await ready.wait()
-    for number in range(rounds + 2):
-        await asyncio.to_thread(queue, database, actor, picture(), f"c{number}", 1_000, START)
-        claimed.clear()
-        pushed = time.perf_counter()
-        await flush_outbox(database, wire, now=START)
-        await claimed.wait()
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
-    return found[2:]
-
-
-async def _blpop(wire: Wire, rounds: int) -> list[float]:
-    found = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        await wire.pool.rpush("bench:list", b"1")  # type: ignore[misc]
-        await wire.pool.blpop(["bench:list"], timeout=5)  # type: ignore[misc]
-        found.append((time.perf_counter() - began) * 1000)
-    return found
-
-
-async def _arq(url: str, rounds: int) -> list[float]:
-    from worker.tasks import stock_latency
-
-    return await stock_latency(url, rounds)
 
 
 # ---- g and the two-model trace ---------------------------------------------------------------

@@ -123,6 +123,8 @@ def _submit(desk: Desk) -> Callable[..., Awaitable[None]]:
                 values[name] = await desk.file(value)
         if ticket.verb:
             await desk.press(scene, ticket.verb, ticket.target, key, values)
+            if ticket.verb == Verb.CONFIG and not scene.channel:  # it was opened from Home
+                await show_home(desk, scene.member)
         else:
             await desk.invoke(scene, person, ticket.command, values, key)
 

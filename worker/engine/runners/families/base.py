@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import diffusers
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from storage.errors import BadInput
 from storage.schema import ImageSpec
@@ -203,6 +204,12 @@ class Family:
         )
         shift = getattr(vae.config, "shift_factor", None)
         return (latents.float() - (shift or 0.0)) * float(vae.config.scaling_factor)
+
+    def mask_cells(self, mask: Tensor) -> Tensor:
+        """``[1, 1, H, W]`` (sides of whole cells, 1 where to draw) in the shape of the latents."""
+        cell = int(self.pipe.vae_scale_factor)
+        size = (mask.shape[-2] // cell, mask.shape[-1] // cell)
+        return functional.interpolate(mask, size=size).to(self.device)
 
     def decode(self, work: ImageWork) -> Tensor:
         """A finished work's pixels ``[1, 3, H, W]``; always of one picture alone.

@@ -8,17 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from storage.schema import ImageSpec
 from worker.engine.runners.families.base import Encode
 from worker.engine.runners.families.flow import FlowFamily
 from worker.engine.runners.work import Condition, ImageWork, Row
 
+_LEAST = 64
+"""Shortest side of a picture that it reads, in pixels."""
+
 
 class Flux2Klein(FlowFamily):
     """``Flux2KleinPipeline``. Latents are stepped as ``[1, h * w, 128]``, 16 pixels a token.
 
+    Rows may carry ``references``: further pictures' tokens and places (:meth:`read_references`).
     Guidance has no effect on the distilled checkpoints. On the others an empty negative prompt is
     what the pipeline uses; another one is taken as well.
     """
@@ -91,16 +97,43 @@ class Flux2Klein(FlowFamily):
         sample = torch.cat([row.sample for row in rows]).to(self.dtype)
         texts = torch.cat([row.condition["texts"] for row in rows])
         grid = rows[0].extras["grid"]
+        places = self.pipe._prepare_latent_ids(torch.empty(1, 1, *grid)).to(self.device)
+        length = sample.shape[1]
+        if "references" in rows[0].extras:
+            pictures = [row.extras["references"][0] for row in rows]
+            sample = torch.cat([sample, torch.cat(pictures).to(self.dtype)], dim=1)
+            places = torch.cat([places, rows[0].extras["references"][1]], dim=1)
         out: Tensor = self.pipe.transformer(
             hidden_states=sample,
             timestep=torch.stack([row.time for row in rows]),
             guidance=None,
             encoder_hidden_states=texts,
             txt_ids=self.pipe._prepare_text_ids(texts[:1]).to(self.device),
-            img_ids=self.pipe._prepare_latent_ids(torch.empty(1, 1, *grid)).to(self.device),
+            img_ids=places,
             return_dict=False,
         )[0]
-        return list(out.float().chunk(len(rows)))
+        return list(out[:, :length].float().chunk(len(rows)))
+
+    def read_references(self, images: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
+        """Tokens ``[1, N, C]`` of pictures (RGB) and their places ``[1, N, 4]``, one after another.
+
+        Larger ones than a megapixel are made smaller, sides are cut to whole tokens, as in the
+        pipeline. Draws no noise.
+        """
+        processor, whole = self.pipe.image_processor, self.factor
+        read = []
+        for image in images:
+            if min(image.size) < _LEAST:  # which the pipeline refuses
+                scale = _LEAST / min(image.size)
+                image = image.resize((round(image.width * scale), round(image.height * scale)))
+            if image.width * image.height > 1024 * 1024:
+                image = processor._resize_to_target_area(image, 1024 * 1024)
+            height, width = image.height // whole * whole, image.width // whole * whole
+            read.append(processor.preprocess(image, height=height, width=width, resize_mode="crop"))
+        tokens, places = self.pipe.prepare_image_latents(
+            images=read, batch_size=1, generator=None, device=self.device, dtype=self.pipe.vae.dtype
+        )
+        return tokens, places
 
     def decode_cells(self, cells: Tensor) -> Tensor:
         """``[N, 128, h, w]`` to pixels: the batch norm undone, four cells out of each token."""
@@ -114,6 +147,11 @@ class Flux2Klein(FlowFamily):
         """The mode of the posterior, as the pipeline encodes pictures: draws no noise."""
         found = self.pipe._encode_vae_image(pixels.to(self.device, self.pipe.vae.dtype), generator)
         return self.pack(found.float())
+
+    def mask_cells(self, mask: Tensor) -> Tensor:
+        """``[1, h * w, 1]``, smooth between tokens, as the inpainting pipeline makes it."""
+        size = (mask.shape[-2] // self.factor, mask.shape[-1] // self.factor)
+        return self.pack(functional.interpolate(mask, size=size, mode="bilinear").to(self.device))
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         vae = self.pipe.vae

@@ -232,9 +232,11 @@ class AdapterHook(Hook):
         self._embeds: Tensor | None = None
         adapters.activate(self._wanted, self._scale)  # the text encoder may be read from now on
         if spec.reference is not None:
-            self._embeds = adapters.reference().embed(pictures[spec.reference.blob])
+            read = adapters.reference().embed
+            self._embeds = torch.cat([read(pictures[s.blob]) for s in spec.references], dim=1)
         loras = "+".join(f"{a.name}:{a.weight:g}" for a in self._wanted)
-        scale = "" if self._scale is None else f"reference:{self._scale:g}"
+        several = len(spec.references)
+        scale = "" if self._scale is None else f"reference:{self._scale:g}x{several}"
         self.network = loras
         self.tag = ";".join(part for part in (loras, scale) if part)
 
@@ -250,7 +252,7 @@ class AdapterHook(Hook):
         self._adapters.activate(self._wanted, self._scale)
 
     def rows(self, family: Family, work: ImageWork, rows: Sequence[Row]) -> Sequence[Row]:
-        """The reference's embedding for the prompt's row, zeros for the negative's."""
+        """The references' embeddings for the prompt's row, zeros for the negative's."""
         if self._embeds is None:
             return rows
         for place, row in enumerate(rows):

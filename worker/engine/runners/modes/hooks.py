@@ -7,15 +7,20 @@ from pathlib import Path
 
 from storage.errors import BadInput
 from storage.registry import Registry
-from storage.schema import ImageSpec
+from storage.schema import ImageSpec, Mode
 from worker.engine.runners.base import Pictures
 from worker.engine.runners.families.base import Family
+from worker.engine.runners.families.flux2 import Flux2Klein
 from worker.engine.runners.families.unet import UNetFamily
 from worker.engine.runners.modes.adapters import AdapterHook, Adapters
 from worker.engine.runners.modes.control import ControlHook, Controls
+from worker.engine.runners.modes.references import ReferencesHook
 from worker.engine.runners.modes.start import start_hooks
 from worker.engine.runners.modes.words import Reader, WordsHook
 from worker.engine.runners.work import Hook
+
+_SWITCHED = ("lora", "embedding", "reference")
+"""Adapters that change the network or its words; the others stand beside it."""
 
 
 class Modes:
@@ -31,7 +36,7 @@ class Modes:
         self._controls: Controls | None = None
         if isinstance(family, UNetFamily):
             self._controls = Controls(family, registry, model, folder)
-            if any(a.fits(model) and a.kind != "control" for a in registry.adapters.values()):
+            if any(a.fits(model) and a.kind in _SWITCHED for a in registry.adapters.values()):
                 self._adapters = Adapters(family, registry, model, folder)
 
     def hooks(
@@ -48,12 +53,14 @@ class Modes:
             switched = AdapterHook(self._adapters, spec, pictures)
             network = switched.network
             hooks.append(switched)
-        elif spec.adapters or spec.reference is not None:
+        elif spec.adapters or (spec.references and not isinstance(family, Flux2Klein)):
             raise BadInput("mode_unfit", model=spec.model)
         hooks.append(WordsHook(self._reader, network))
         if spec.control is not None:
             if self._controls is None:
                 raise BadInput("control_absent", control=str(spec.control.kind))
             hooks.append(ControlHook(self._controls, spec.control, pictures))
+        if isinstance(family, Flux2Klein) and (spec.references or spec.mode is not Mode.TEXT):
+            hooks.append(ReferencesHook(family, spec, pictures))
         # Last, since the first hook that says where to begin ends the asking.
         return [*hooks, *start_hooks(spec, family, pictures)]

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from storage.errors import BadInput
 from storage.schema import ImageSpec, Mode
@@ -109,12 +108,15 @@ class InpaintHook(StartHook):
 
     def start(self, family: Family, work: ImageWork) -> Tensor | None:
         """Noise, or the noised start picture; what is kept is remembered."""
-        if not isinstance(family, UNetFamily):
-            raise BadInput("mode_unfit", model=self._spec.model)
         canvas = self._ready(work)
         if canvas.mask is None:
             raise ValueError("an inpaint without a mask")
         cut(family, work)
+        if not isinstance(family, UNetFamily):
+            self._kept = family.encode_picture(to_tensor(canvas.image), work.generator)
+            self._noise = family.noise(work.width, work.height, work.generator)
+            self._mask = family.mask_cells(mask_tensor(canvas.mask))
+            return noised(work.sampler, self._kept, self._noise, work.timesteps[:1])
         nine = channels(family) == 9
         image, whole = to_tensor(canvas.image), self._spec.strength == 1.0
         if not nine or not whole:
@@ -124,7 +126,7 @@ class InpaintHook(StartHook):
         mask = mask_tensor(canvas.mask)
         # Drawn in every case, since the pipeline does and later draws follow it.
         hidden = family.encode_picture(image * (mask < 0.5), work.generator)
-        self._mask = functional.interpolate(mask, size=self._noise.shape[-2:]).to(family.device)
+        self._mask = family.mask_cells(mask)
         if nine:
             self._more = torch.cat([self._mask, hidden], dim=1)
         if whole:

@@ -4,6 +4,7 @@
 import { build, byId, note, say, toast } from "./dom.js";
 import * as dialogs from "./dialogs.js";
 import { freshKey, get, html, post, Unreachable } from "./net.js";
+import { refreshPrices } from "./price.js";
 import { put } from "./timeline.js";
 
 /**
@@ -36,6 +37,7 @@ export async function refreshBalance() {
   try {
     const fresh = await html("/balance");
     if (turn === asked) byId("balance").innerHTML = fresh;
+    refreshPrices();
   } catch {
     // the next card asks again
   }
