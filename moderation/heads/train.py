@@ -41,14 +41,15 @@ Array = NDArray[np.float64]
 
 TARGETS: dict[str, tuple[float, float]] = {
     # code: (hold, block), the share of harmless texts that may exceed the line
-    "HATE": (0.002, 0.0006), "HAR": (0.004, 0.001), "SELF": (0.004, 0.0005),
-    "SEX": (0.002, 0.0006), "SEXC": (0.002, 0.0006), "VIO": (0.001, 0.0004),
-    "ILL": (0.001, 0.0004), "WEAP": (0.001, 0.0003), "PII": (0.001, 0.0004),
-    "INJ": (0.012, 0.006),
+    "HATE": (0.0007, 0.0002), "HAR": (0.004, 0.001), "SELF": (0.004, 0.0005),
+    "SEX": (0.004, 0.0012), "SEXC": (0.004, 0.0012), "VIO": (0.001, 0.0004),
+    "ILL": (0.002, 0.0006), "WEAP": (0.001, 0.0003), "PII": (0.001, 0.0004),
+    "INJ": (0.018, 0.009),
 }  # fmt: skip
-"""Upper bounds, so about half of it is to be expected: all heads together stay within 3 % at
-worst, on each kind of harmless text by itself. SELF's and WEAP's are half of what they were at
-first, because XSTest's harmless half was stopped in 12 % of cases and the public gate allows 10."""
+"""Upper bounds, so about half of it is to be expected: all heads together stay within some 3 % at
+worst, on each kind of harmless text by itself. Chosen so that the lines come out near those that
+were in force before this rule, which were set without any test text but XSTest's: its harmless
+half may be stopped in 10 % of cases (SELF's and WEAP's shares were halved once for it)."""
 
 CONFIDENCE_Z = 1.645
 """Of the upper confidence bound (one-sided, 95 %) that a line is set by."""
