@@ -19,8 +19,10 @@ from storage.models_money import Switch as Switch
 from storage.models_money import TierGrant as TierGrant
 from storage.models_review import Act as Act
 from storage.models_review import Appeal as Appeal
+from storage.models_review import CaseTranslation as CaseTranslation
 from storage.models_review import Decision as Decision
 from storage.models_review import Report as Report
+from storage.models_review import SavedView as SavedView
 from storage.models_review import Strike as Strike
 from storage.schema import (
     CaseOrigin,
@@ -271,7 +273,7 @@ class Case(SQLModel, table=True):
     status: CaseStatus = Field(default=CaseStatus.OPEN, sa_type=Text)
     verdict: dict[str, Any] = Field(sa_type=JSON)
     severity: int = 1
-    """1 (can wait) to 4 (at once)."""
+    """1 (can wait) to 4 (at once); 5 is a reported intimate picture, before all others."""
     due_at: int | None = Field(default=None, sa_type=BigInteger)
     """When it should be decided; later is a breach."""
     escalated: bool = False
@@ -281,6 +283,10 @@ class Case(SQLModel, table=True):
     decided_at: int | None = Field(default=None, sa_type=BigInteger)
     announced_at: int | None = Field(default=None, sa_type=BigInteger)
     """When its card was put into the review channel."""
+    breached_at: int | None = Field(default=None, sa_type=BigInteger)
+    """When the review channel was told that it is late."""
+    shown_as: str | None = Field(default=None, sa_type=Text)
+    """What a report of an intimate picture hid: the generation's status before it."""
     created_at: int = Field(sa_type=BigInteger)
 
 

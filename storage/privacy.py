@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Text, cast, delete, or_
 from sqlmodel import Session, col, select
 
-from storage import decisions, learning
+from storage import decisions, learning, translations
 from storage.allowance import DAY_MS
 from storage.linking import identities
 from storage.models import (
@@ -28,6 +28,7 @@ from storage.models import (
     Member,
     Message,
     Post,
+    SavedView,
     ThreadMemory,
     Tier,
     TierGrant,
@@ -206,6 +207,7 @@ def forget(session: Session, member: Member, *, now: Millis) -> Forgotten:
         _blank(session, job, done.blobs, keep_words=kept)
         done.jobs += 1
     session.execute(delete(Favourite).where(col(Favourite.member_id).in_(ids)))
+    session.execute(delete(SavedView).where(col(SavedView.member_id).in_(ids)))
     for identity in ids:
         decisions.forget_member(session, member_id=identity)
         learning.forget_member(session, member_id=identity)
@@ -245,6 +247,7 @@ def _blank(session: Session, job: Job, blobs: list[str], *, keep_words: bool) ->
     session.execute(delete(Post).where(col(Post.job_id) == job.id))
     if keep_words:
         return
+    translations.forget(session, job.id, workspace_id=job.workspace_id)
     spec = dict(job.spec)
     for name in _PROMPTS:
         if spec.get(name):
