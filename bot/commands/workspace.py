@@ -24,7 +24,6 @@ from storage.tiers import tiers_there_are
 TRIED = 200
 """Judged contents a changed filter is tried on before it is saved."""
 ACTIONS = ("show", "set", "why", "history", "undo", "export", "import", "preset")
-PRESETS = ("family", "standard", "artists")
 
 
 class ConfigInput(Input):
@@ -244,8 +243,8 @@ async def _import(context: Context, values: ConfigInput) -> Reply:
 
 async def _preset(context: Context, values: ConfigInput) -> Reply:
     name = values.value.strip() or values.path
-    if name not in PRESETS:
-        raise NotFound("preset_unknown", name=name[:40], known=", ".join(PRESETS))
+    if name not in config.PRESETS:
+        raise NotFound("preset_unknown", name=name[:40], known=", ".join(config.PRESETS))
     return await _replace(context, config.with_preset(context.actor.workspace.settings, name))
 
 

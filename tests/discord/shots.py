@@ -110,6 +110,20 @@ async def shoot(stage: Stage, browser: Any, locale: str, folder: Path) -> None:
         desk, viewers=[stage.boss], layout="channel", locale=LOCALES[locale]
     ) as preview:
         await look(browser, preview.url, folder / f"setup-{locale}.png")
+    desk = stage.guild.create_text_channel("config")
+    await stage.boss.slash(desk, "config", action="set", path="prices.picture", value="150")
+    await stage.boss.slash(desk, "config")
+    async with stage.env.preview(
+        desk, viewers=[stage.boss], layout="channel", locale=LOCALES[locale]
+    ) as preview:
+        await look(browser, preview.url, folder / f"config-{locale}.png")
+        name = words_for(locale)("group.prices")
+
+        async def open_group(page: Page) -> None:
+            await page.get_by_role("button", name=name).last.click()
+            await page.wait_for_timeout(1500)
+
+        await look(browser, preview.url, folder / f"config-dialogue-{locale}.png", open_group)
 
 
 HELD = Verdict(

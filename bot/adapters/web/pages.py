@@ -253,7 +253,9 @@ def make_pages(desk: Desk) -> APIRouter:
         except BadInput:
             fields = {}
         back = text_of(fields, "back")
-        answer: Response = RedirectResponse(back if back in ("/", "/history") else "/", 303)
+        answer: Response = RedirectResponse(
+            back if back in ("/", "/history", "/config") else "/", 303
+        )
         if "application/json" in request.headers.get("accept", ""):
             answer = JSONResponse({"ok": True})
         for name, cookie, allowed in (

@@ -25,6 +25,7 @@ export function receive(answer) {
   if (answer.toast) {
     const message = build(answer.toast);
     toast(message, message.matches(".tone-good") ? 6000 : 0); // what there is to read, stays
+    if (message.matches(".tone-good")) document.dispatchEvent(new Event("atelier:saved"));
   }
   return false;
 }
