@@ -8,6 +8,8 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, Text, UniqueCon
 from sqlmodel import Field, SQLModel
 
 from storage.models_judged import DecisionRecord as DecisionRecord
+from storage.models_judged import LearnedHead as LearnedHead
+from storage.models_judged import LearnedLabel as LearnedLabel
 from storage.models_judged import PictureHash as PictureHash
 from storage.models_money import Intent as Intent
 from storage.models_money import LinkCode as LinkCode

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Text, cast, delete, or_
 from sqlmodel import Session, col, select
 
-from storage import decisions, translations
+from storage import decisions, learning, translations
 from storage.allowance import DAY_MS
 from storage.linking import identities
 from storage.models import (
@@ -210,6 +210,7 @@ def forget(session: Session, member: Member, *, now: Millis) -> Forgotten:
     session.execute(delete(SavedView).where(col(SavedView.member_id).in_(ids)))
     for identity in ids:
         decisions.forget_member(session, member_id=identity)
+        learning.forget_member(session, member_id=identity)
     for person in people:
         space = session.get_one(Workspace, person.workspace_id)
         if not person.external_id.startswith("forgotten:"):

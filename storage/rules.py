@@ -157,6 +157,13 @@ class Keeping(Frozen):
     uploads_days: int = Field(default=7, ge=0, le=3650)
 
 
+class Learning(Frozen):
+    """Whether the filters learn from what this workspace's moderators decide."""
+
+    on: bool = False
+    """Only from commands' texts and our own answers; what is learnt stays here and ends with it."""
+
+
 class Rules(Frozen):
     """Everything the core reads of a workspace's settings."""
 
@@ -174,6 +181,7 @@ class Rules(Frozen):
     defaults: Defaults = Defaults()
     keeping: Keeping = Keeping()
     review: ReviewRules = ReviewRules()
+    learning: Learning = Learning()
     review_channel: str = Field(default="", max_length=80)
     locale: str = Field(default="", pattern="^(en|zh)?$")
     """The language of public cards; empty follows who asked."""

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from storage import ledger
 from storage.allowance import allow, too_young
+from storage.errors import NotFound
 from storage.models import Member, Tier, TierGrant, Workspace
 from storage.rules import Rules, role_here, rules_of
 from storage.schema import Millis, Platform
@@ -217,3 +218,20 @@ def local_settings(session: Session) -> dict[str, Any]:
     """Settings of the local workspace; empty before anyone used it."""
     space = session.exec(select(Workspace).where(Workspace.platform == Platform.LOCAL)).first()
     return dict(space.settings) if space is not None else {}
+
+
+def named(session: Session, name: str) -> str:
+    """The id of a workspace by its own id, its platform's, or ``local``.
+
+    For the operator's command line. Raises ``NotFound('workspace_unknown')``, also when two
+    platforms have one of that name.
+    """
+    query = select(Workspace.id).where(
+        or_(col(Workspace.id) == name, col(Workspace.external_id) == name)
+    )
+    if name == "local":
+        query = select(Workspace.id).where(Workspace.platform == Platform.LOCAL)
+    rows = session.exec(query).all()
+    if len(rows) != 1:
+        raise NotFound("workspace_unknown", name=name[:60])
+    return rows[0]

@@ -39,6 +39,8 @@ from worker.engine.engine import Engine
 from worker.engine.remote import Remote
 from worker.generate import Floor, Tools
 from worker.health import beat, beat_file, is_alive, rest
+from worker.judging_chat import judge_pipeline
+from worker.learning import keep_learning
 from worker.metrics import Metrics
 from worker.metrics import serve as serve_metrics
 from worker.quality import Likeness
@@ -82,6 +84,17 @@ def build_likeness(settings: WorkerSettings) -> Likeness | None:
     return Likeness(settings.clip_model, settings.clip_floor)
 
 
+def build_judge(
+    settings: WorkerSettings, engine: Engine, registry: Registry, gate: Pipeline, metrics: Metrics
+) -> Pipeline | None:
+    """The chat model as judge of doubtful prompts; none unless it was switched on."""
+    if not settings.judge:
+        return None
+    return judge_pipeline(
+        engine, registry, gate, timeout_s=settings.judge_timeout_s, observe=metrics.stage
+    )
+
+
 async def serve(
     settings: WorkerSettings,
     make_engine: Callable[[WorkerSettings, Registry], Engine] = build_engine,
@@ -120,6 +133,7 @@ async def serve(
         recorder=Recorder(database, now_ms, vault),
         lease_ms=settings.lease_ms, renew_s=settings.lease_ms * 0.3 / 1000, metrics=metrics,
         likeness=build_likeness(settings),
+        judge=build_judge(settings, engine, registry, gate, metrics),
     )  # fmt: skip
     floor = Floor(tools)
     tasks = [
@@ -129,6 +143,7 @@ async def serve(
         asyncio.create_task(forever("retention", lambda: keep_tidy(tools))),
         asyncio.create_task(forever("serving", lambda: keep_serving(floor, wire, settings))),
         asyncio.create_task(forever("bank", lambda: keep_bank(tools))),
+        asyncio.create_task(forever("learning", lambda: keep_learning(tools))),
         asyncio.create_task(watch_parent(settings.parent_pid, stop)),
         asyncio.create_task(watch_engine(engine, floor, stop)),
         asyncio.create_task(keep_beating(engine, beat_file(settings, socket.gethostname()))),

@@ -67,6 +67,8 @@ class Tools:
     slack_ms: Millis = jobs.SLACK_MS
     renew_s: float = RENEW_S
     metrics: Metrics = field(default_factory=Metrics)
+    judge: Pipeline | None = None
+    """The chat model as judge of doubtful prompts, where it is switched on."""
     likeness: Likeness | None = None
     """Whether a picture is like its prompt, where a CLIP model was configured."""
     recorder: Recorder = None  # type: ignore[assignment]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -45,6 +46,9 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     policy = policy_of(settings, adult=claim.age_restricted)
     bench = Bench(tools, policy, lists_of(settings), about)
     try:
+        found = await bench.ask(claim.spec.prompt, claim.verdict)
+        if found.flags:
+            claim = replace(claim, verdict=claim.verdict | found)
         verdict = claim.verdict
         pictures: Mapping[str, Image.Image] = {}
         if sources_of(claim.spec):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from pydantic import Field as Option
 
 from bot.core.command import Command, Context
+from bot.core.dates import date_of as date_of
 from bot.core.inputs import Input, Phrase
 from bot.core.limits import rules_in
 from bot.core.reply import Button, Field, Reply, Tone, Verb, Visibility
@@ -20,7 +19,7 @@ from storage.models import Entry
 from storage.prices import READ_AS_ONE, READ_FREE, TOKENS_PER_CREDIT
 from storage.registry import Registry
 from storage.rules import Prices
-from storage.schema import JobKind, Millis, Role
+from storage.schema import JobKind, Role
 
 LISTED = 20
 """Ledger lines on the credits card; the web page and its CSV have them all."""
@@ -74,11 +73,6 @@ class LinkInput(Input):
 
     code: Phrase = Option(default="", json_schema_extra={"kind": "text"})
     undo: bool = Option(default=False, json_schema_extra={"kind": "flag"})
-
-
-def date_of(at: Millis, timezone: str) -> str:
-    """A day as the workspace counts it, ``2027-02-01``."""
-    return datetime.fromtimestamp(at / 1000, tz=ZoneInfo(timezone)).strftime("%Y-%m-%d")
 
 
 def price_list(registry: Registry, prices: Prices, texts: Texts) -> str:

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from bot.core.reply import Form, FormField, Verb
 from bot.core.texts import LOCALES, Texts
-from moderation.lists import Lists, save_lists
+from moderation.lists import IpMode, Lists, save_lists
+from moderation.marks.facts import LabelProfile, profile_of
 from moderation.policy import Policy
 from storage import book, document
 from storage.book import Check
@@ -38,6 +39,12 @@ class Setting:
         """The last words of its sentence keys (``setting.<key>``)."""
         return self.path.replace("*", "all").replace(".", "_")
 
+
+HELP_REGIONS = (
+    "US", "CA", "UK", "IE", "EU", "DE", "FR", "ES", "IT", "NL", "PL", "AU", "NZ", "IN", "JP", "KR",
+    "CN", "TW", "HK", "BR", "MX",
+)  # fmt: skip
+"""Regions whose help lines we know (``help_line.*``)."""
 
 GROUPS: dict[str, tuple[Setting, ...]] = {
     "channels": (
@@ -92,7 +99,12 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
         Setting("policy.thresholds.VIO.hold", "text"),
         Setting("policy.thresholds.HATE.hold", "text"),
         Setting("policy.thresholds.GORE.blur", "text"),
-        Setting("policy.thresholds.IP.hold", "text"),
+        Setting("learning.on", "flag"),
+    ),
+    "marks": (
+        Setting("lists.ip_mode", "choice", tuple(IpMode)),
+        Setting("lists.help_region", "choice", ("", *HELP_REGIONS)),
+        Setting("label_profile", "choice", tuple(LabelProfile)),
     ),
     "language": (
         Setting("locale", "choice", ("", *LOCALES)),
@@ -132,6 +144,10 @@ def check(settings: Mapping[str, Any], text: str = "") -> None:
         Policy.model_validate(settings.get("policy", {}))
     except ValidationError as error:
         raise document.invalid(error, text, "policy.") from error
+    profile = settings.get("label_profile", LabelProfile.EU)
+    if profile not in frozenset(LabelProfile):
+        why = f"one of: {', '.join(LabelProfile)}"
+        raise BadInput("setting_invalid", path="label_profile", why=why)
     try:
         save_lists(settings, Lists.model_validate(settings.get("lists", {})))
     except ValidationError as error:
@@ -189,6 +205,10 @@ def default(path: str) -> Any:
     if found is None and path.startswith("policy.thresholds."):
         code, line = path.split(".")[2:4]
         found = Policy().of(code).model_dump().get(line)  # type: ignore[arg-type]
+    if found is None and path.startswith("lists."):
+        found = book.get(Lists().model_dump(mode="json"), path.removeprefix("lists.")) or None
+    if path == "label_profile":
+        found = str(profile_of({}))
     return found
 
 

@@ -89,7 +89,11 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
         if not text:
             continue
         beside = tuple(other for where, other in texts.items() if where != surface and other)
-        content = Content(surface=surface, text=text, context=beside + earlier, lists=lists)
+        content = Content(
+            surface=surface, text=text, context=beside + earlier, lists=lists,
+            # A guest workspace's own heads do not judge for it, nor its lists.
+            workspace_id=about.workspace_id if context.venue.installed else "",
+        )  # fmt: skip
         with trace.moment("judged"):
             found_here = await recorder.judge(context.services.prompt_gate, content, policy, about)
         verdicts.append(found_here)
