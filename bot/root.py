@@ -14,7 +14,7 @@ from bot.core.uploads import Uploads
 from bot.settings import BotSettings
 from moderation.build import prompt_pipeline
 from moderation.marks.identity import authority, ensure_identity
-from moderation.marks.manifest import keep_marks
+from moderation.marks.manifest import keep_marks, resign
 from moderation.record import Recorder
 from storage.blobs import Blobs
 from storage.clock import now_ms
@@ -28,6 +28,11 @@ from storage.vault import Vault
 def kept(home: Path, original: bytes, clean: bytes) -> bytes:
     """An upload's clean copy with the original's manifest, signed by this studio."""
     return keep_marks(original, clean, ensure_identity(home))
+
+
+def remarked(home: Path, stored: bytes, copy: bytes) -> bytes:
+    """A smaller copy of a stored picture, signed by this studio like the picture itself."""
+    return resign(stored, copy, ensure_identity(home))
 
 
 async def build_services(settings: BotSettings, redis_url: str) -> Services:
@@ -53,6 +58,7 @@ async def build_services(settings: BotSettings, redis_url: str) -> Services:
         uploads=Uploads(blobs, keep_marks=partial(kept, settings.home)),
         recorder=Recorder(database, now_ms, vault),
         authority=lambda: authority(settings.home),
+        remark=partial(remarked, settings.home),
         recipe_cache=settings.recipe_cache,
     )
     if settings.monthly_credits is None:
@@ -77,4 +83,4 @@ def known_commands(locale: str) -> list[CommandInfo]:
     """Every command with its options, without a database: for manifests and documents."""
     from bot.commands import COMMANDS
 
-    return catalog_of(COMMANDS, texts_for(locale), load_registry())
+    return catalog_of(COMMANDS, texts_for(locale), load_registry(), all=True)

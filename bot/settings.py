@@ -5,10 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 
-from storage.errors import OperatorError
-from storage.settings import StorageSettings
+from storage.settings import StorageSettings, read_settings
 
 
 class BotSettings(StorageSettings):
@@ -94,14 +93,5 @@ def in_url(host: str) -> str:
 
 
 def load_settings(**overrides: object) -> BotSettings:
-    """The settings in force. Raises ``OperatorError`` naming what is wrong, never its value."""
-    try:
-        return BotSettings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
-        first = problems[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise OperatorError(
-            f"ATELIER_{name.upper()} is not usable ({first['msg']})",
-            "correct or unset it in the environment or in .env",
-        ) from None
+    """The settings in force. Raises ``OperatorError`` as ``storage.settings.read_settings``."""
+    return read_settings(BotSettings, **{k: v for k, v in overrides.items() if v is not None})

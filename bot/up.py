@@ -19,6 +19,7 @@ import uvicorn
 from bot.adapters.web.app import make_app
 from bot.adapters.web.live import WebPresenter
 from bot.core.delivery import Delivery
+from bot.core.learnt import keep_learnt
 from bot.instance import (
     StateLock,
     make_home,
@@ -198,6 +199,7 @@ async def up(
                 Delivery(services, {Platform.LOCAL: presenter, **platforms}, platforms).run(),
                 name="delivery",
             ),
+            asyncio.create_task(keep_learnt(services), name="learnt"),
             asyncio.create_task(broker.keep(say), name="valkey"),
             *(asyncio.create_task(part.run(), name=name) for name, part in platforms.items()),
         ]

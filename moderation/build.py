@@ -40,3 +40,9 @@ def _terms() -> TermsStage:
 def rewritten(text: str, lists: Lists) -> str | None:
     """A prompt with protected names described instead, to offer when the names are blocked."""
     return _terms().rewrite(text, lists)
+
+
+def listed_words(text: str, lists: Lists) -> list[tuple[int, int]]:
+    """Where words of the lists stand in a text, to show them to a moderator. Blocking: the first
+    call reads the lists."""
+    return [(start, end) for start, end, _ in _terms().spots(text, lists)]

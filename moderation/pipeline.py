@@ -185,7 +185,7 @@ class Pipeline:
             verdict, asked = await self._judged(content, policy)
         finally:
             _SCORES.reset(token)
-        versions = {stage.name: str(getattr(stage, "version", "")) for stage in asked}
+        versions = {stage.name: _version(stage, content) for stage in asked}
         took = (time.monotonic() - started) * 1000
         return Judgement(verdict=verdict, scores=dict(scores), versions=versions, ms=took)
 
@@ -248,6 +248,12 @@ class Pipeline:
 def _applies(stage: Stage, content: Content) -> bool:
     medium = stage.name.partition(".")[0]
     return content.surface in stage.surfaces and getattr(content, medium) is not None
+
+
+def _version(stage: Stage, content: Content) -> str:
+    """A stage's version; some have one of their own in each workspace."""
+    of = getattr(stage, "version_for", None)
+    return str(of(content)) if callable(of) else str(getattr(stage, "version", ""))
 
 
 def _check(stage: Stage, content: Content) -> _Result:

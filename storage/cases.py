@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from storage.errors import NotAllowed, NotFound
 from storage.ledger import changed
 from storage.models import Case, Generation, Job, Workspace
-from storage.review_words import DUE_MS, worst
+from storage.review_words import DUE_MS, is_sealed, worst
 from storage.schema import (
     CaseOrigin,
     CaseStatus,
@@ -141,7 +141,11 @@ def unannounced(
         .order_by(col(Case.id))
         .limit(limit * 10)
     ).all()  # fmt: skip
-    found = [(case, space, str(space.settings.get("review_channel") or "")) for case, space in rows]
+    found = [
+        (case, space, str(space.settings.get("review_channel") or ""))
+        for case, space in rows
+        if not is_sealed(case.verdict)
+    ]
     return [item for item in found if item[2]][:limit]
 
 

@@ -66,6 +66,8 @@ class Claim:
     age_restricted: bool | None = None
     """What the platform says of the channel it goes to; decides which policy judges it."""
     claimed_at: Millis = 0
+    rate: int = 10_000
+    """What the workspace charged when it was asked for: settled by it, whatever is in force now."""
     predicted_ms: int | None = None
     """What was foreseen from being asked for to being done."""
 
@@ -132,7 +134,7 @@ def claim(
             deadline_ms=job.deadline_ms, created_at=job.created_at, reserved=job.reserved or 0,
             verdict=verdict, cached=job.cached, again_of=job.again_of,
             age_restricted=job.address.get("age_restricted"),
-            predicted_ms=job.predicted_ms, claimed_at=now,
+            rate=job.rate, predicted_ms=job.predicted_ms, claimed_at=now,
         )  # fmt: skip
 
 

@@ -29,6 +29,8 @@ T = TypeVar("T")
 _TRIES = 3
 _BUSY_S = 5.0
 """How long a writer waits for the others."""
+_PATIENT_S = 0.004
+"""How long a writer is a newcomer, who asks less often than the ones before."""
 _SQLITE_PRAGMAS = (
     # First: two processes that open a fresh file both want to switch it to WAL.
     "PRAGMA busy_timeout=5000",
@@ -118,13 +120,16 @@ def _sync(connection: Any, wanted: bool) -> None:
 
 
 def _begin_writing(connection: Any) -> None:
-    """BEGIN IMMEDIATE, asked again every half millisecond or so while another writer is at work.
+    """BEGIN IMMEDIATE, asked again and again while another writer is at work.
 
     SQLite's own busy handler sleeps 1, 2, 5 ... up to 100 ms: whoever is unlucky three times
-    waits for nobody (measured: p99 of 82 ms with four writers whose transactions take 2).
+    waits for nobody (measured: p99 of 82 ms with four writers whose transactions take 2). SQLite
+    keeps no line either: who has waited longer asks more often, so that newcomers do not overtake
+    for ever (on a machine with a load of 9, four writers: p99 of 30 to 77 ms instead of 59 to 110).
     """
     raw = connection.connection.dbapi_connection
-    deadline = time.monotonic() + _BUSY_S
+    began = time.monotonic()
+    deadline = began + _BUSY_S
     raw.execute("PRAGMA busy_timeout=0")
     try:
         while True:
@@ -132,10 +137,14 @@ def _begin_writing(connection: Any) -> None:
                 raw.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
+                waited = time.monotonic() - began
+                if began + waited > deadline:
                     break
-            # Not all at the same beat.
-            time.sleep(random.uniform(0.0002, 0.001))
+            if waited < _PATIENT_S:
+                # Not all at the same beat.
+                time.sleep(random.uniform(0.0005, 0.0015))
+            else:
+                time.sleep(0.0002 if waited < 4 * _PATIENT_S else 0.00002)
     finally:
         raw.execute(f"PRAGMA busy_timeout={round(_BUSY_S * 1000)}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, to raise as SQLAlchemy does

@@ -70,7 +70,11 @@ def invalid(error: ValidationError, text: str = "", prefix: str = "") -> BadInpu
     """The first problem, with its path, the line where a file says it, and the reason."""
     problem = error.errors(include_url=False, include_input=False)[0]
     path = prefix + ".".join(str(part) for part in problem["loc"])
-    why = str(problem["msg"]).removeprefix("Value error, ")
+    return bad(path, str(problem["msg"]).removeprefix("Value error, "), text)
+
+
+def bad(path: str, why: str, text: str = "") -> BadInput:
+    """A setting that cannot be so: its path, the line where a file says it, and the reason."""
     line = line_of(text, path) if text else 0
     if line:
         return BadInput("setting_invalid_line", path=path[:80], why=why[:160], line=line)

@@ -30,6 +30,13 @@ class _Guarded(ValkeyServer):  # type: ignore[misc]
             return False
 
 
+_PORTS = range(16_379, 32_768)
+"""Below what systems hand out by themselves. Drawn by lot: counting up from the first, two studios
+on one machine would meet, and one would take the port of another that is just starting again."""
+_TRIES = 8
+"""Ports tried at the first start."""
+
+
 class EmbeddedValkey:
     """One real server process; nothing on its disk matters (the database is the truth)."""
 
@@ -44,18 +51,23 @@ class EmbeddedValkey:
 
         Started again after a stop it keeps port and password: whoever holds the URL comes back.
         """
-        port = port if port is not None else self._port
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.folder.chmod(0o700)  # the server reads its password from a file in there
-            server = _Guarded(self.folder, port, self._password)
-            server.start()
-        except (ValkeyServerError, OSError) as error:
-            raise OperatorError(
-                "the embedded Valkey did not start", "set ATELIER_REDIS_URL to a Redis you run"
-            ) from error
-        self._server, self._port = server, server.port
-        return f"redis://:{self._password}@{server.host}:{server.port}/0"
+        fixed = port if port is not None else self._port
+        ports = [secrets.choice(_PORTS) for _ in range(_TRIES)] if fixed is None else [fixed]
+        fault: Exception | None = None
+        for port in ports:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.folder.chmod(0o700)  # the server reads its password from a file in there
+                server = _Guarded(self.folder, port, self._password)
+                server.start()
+            except (ValkeyServerError, OSError) as error:
+                fault = error
+                continue
+            self._server, self._port = server, port
+            return f"redis://:{self._password}@{server.host}:{port}/0"
+        raise OperatorError(
+            "the embedded Valkey did not start", "set ATELIER_REDIS_URL to a Redis you run"
+        ) from fault
 
     def stop(self) -> None:
         """Stop it; stopping twice is fine."""

@@ -31,6 +31,7 @@ from storage.errors import LimitReached, NotAllowed, NotFound
 from storage.ledger import changed
 from storage.models import Generation, Job, Member, Outbox, Tier, Workspace
 from storage.places import place_of
+from storage.prices import PUBLISHED
 from storage.rules import rules_of
 from storage.schema import (
     TERMINAL_STATUSES,
@@ -87,11 +88,13 @@ def submit(
     also: Callable[[Session, Job], None] | None = None,
     cached: bool = False,
     again_of: str | None = None,
+    rate: int = PUBLISHED,
 ) -> tuple[Job, bool]:
     """Job, reservation and outbox row in one transaction; ``(job, True)`` when this call made it.
 
     ``also`` writes what belongs to the fresh job in the same transaction (its post). ``cached``
     says that all of it is in the recipe cache; ``again_of`` is the generation it makes anew.
+    ``price`` is what is held, ``rate`` what it is settled by.
     ``max_wait_ms`` bounds what this very job would wait for in the line's fair order, so that one
     member's long backlog refuses nobody else.
 
@@ -130,6 +133,7 @@ def submit(
         address=address.model_dump(mode="json"), locale=locale, estimate_ms=estimate_ms,
         deadline_ms=deadline_ms, created_at=now, parent_id=parent_id,
         verdict=verdict.dump() if verdict is not None else None, cached=cached, again_of=again_of,
+        rate=rate,
     )  # fmt: skip
     session.add(job)
     session.flush()

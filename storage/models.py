@@ -8,6 +8,8 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, Text, UniqueCon
 from sqlmodel import Field, SQLModel
 
 from storage.models_judged import DecisionRecord as DecisionRecord
+from storage.models_judged import LearnedHead as LearnedHead
+from storage.models_judged import LearnedLabel as LearnedLabel
 from storage.models_judged import PictureHash as PictureHash
 from storage.models_money import Intent as Intent
 from storage.models_money import LinkCode as LinkCode
@@ -17,8 +19,10 @@ from storage.models_money import Switch as Switch
 from storage.models_money import TierGrant as TierGrant
 from storage.models_review import Act as Act
 from storage.models_review import Appeal as Appeal
+from storage.models_review import CaseTranslation as CaseTranslation
 from storage.models_review import Decision as Decision
 from storage.models_review import Report as Report
+from storage.models_review import SavedView as SavedView
 from storage.models_review import Strike as Strike
 from storage.schema import (
     CaseOrigin,
@@ -161,6 +165,8 @@ class Job(SQLModel, table=True):
     delivered_at: int | None = Field(default=None, sa_type=BigInteger)
     queued_ms: int | None = None
     run_ms: int | None = None
+    rate: int = 10_000
+    """What its workspace charged when it was asked for (:func:`storage.prices.rate_of`)."""
     cost: int | None = None
     """Credits settled; zero for a job that failed, was refused or cancelled."""
     verdict: dict[str, Any] | None = Field(default=None, sa_type=JSON)
@@ -267,7 +273,7 @@ class Case(SQLModel, table=True):
     status: CaseStatus = Field(default=CaseStatus.OPEN, sa_type=Text)
     verdict: dict[str, Any] = Field(sa_type=JSON)
     severity: int = 1
-    """1 (can wait) to 4 (at once)."""
+    """1 (can wait) to 4 (at once); 5 is a reported intimate picture, before all others."""
     due_at: int | None = Field(default=None, sa_type=BigInteger)
     """When it should be decided; later is a breach."""
     escalated: bool = False
@@ -277,6 +283,10 @@ class Case(SQLModel, table=True):
     decided_at: int | None = Field(default=None, sa_type=BigInteger)
     announced_at: int | None = Field(default=None, sa_type=BigInteger)
     """When its card was put into the review channel."""
+    breached_at: int | None = Field(default=None, sa_type=BigInteger)
+    """When the review channel was told that it is late."""
+    shown_as: str | None = Field(default=None, sa_type=Text)
+    """What a report of an intimate picture hid: the generation's status before it."""
     created_at: int = Field(sa_type=BigInteger)
 
 

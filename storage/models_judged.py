@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, Text
+from sqlalchemy import JSON, BigInteger, Index, LargeBinary, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from storage.schema import new_id
@@ -68,4 +68,47 @@ class PictureHash(SQLModel, table=True):
     generation_id: str | None = None
     category: str = ""
     """Why it is denied: a policy code."""
+    created_at: int = Field(sa_type=BigInteger)
+
+
+class LearnedLabel(SQLModel, table=True):
+    """What a decided case says about one text; what a workspace's own heads learn from."""
+
+    __tablename__ = "learned_label"
+    __table_args__ = (UniqueConstraint("workspace_id", "record_id"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    workspace_id: str = Field(foreign_key="workspace.id", index=True)
+    member_id: str = Field(foreign_key="member.id", index=True)
+    """Who wrote or asked for it: texts of one person never stand on both sides of a split."""
+    case_id: str = Field(foreign_key="review_case.id")
+    record_id: str
+    """The decision record it was read from, which ends earlier than the label."""
+    surface: str
+    text: str = Field(sa_type=Text)
+    """Personal data masked, as in the record."""
+    codes: dict[str, int] = Field(sa_type=JSON)
+    """Policy code to 1 (a violation, said a moderator) or 0 (not one)."""
+    created_at: int = Field(sa_type=BigInteger)
+
+
+class LearnedHead(SQLModel, table=True):
+    """One attempt to learn from a workspace's decisions: what came of it, and the weights."""
+
+    __tablename__ = "learned_head"
+    __table_args__ = (UniqueConstraint("workspace_id", "number"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    workspace_id: str = Field(foreign_key="workspace.id", index=True)
+    number: int
+    """1, 2, 3 ... of this workspace: two workers never make the same one."""
+    base: str
+    """The shipped heads' version it was made beside; with others it is not used."""
+    version: str = ""
+    """The first digits of the weights' hash; empty when nothing was promoted."""
+    active: bool = False
+    weights: bytes | None = Field(default=None, sa_type=LargeBinary)
+    """Numbers only; kept of the active one alone."""
+    report: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    """Per code: labels, figures before and after, the gate, and why it was promoted or not."""
     created_at: int = Field(sa_type=BigInteger)

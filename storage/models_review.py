@@ -31,6 +31,8 @@ class Decision(SQLModel, table=True):
     """A second look that did not see the first and changes nothing."""
     proposed: bool = False
     """Waits for the second pair of eyes; nothing has happened yet."""
+    batch: str | None = Field(default=None, index=True)
+    """What the rulings of one bulk act have in common: they are taken back together."""
     undone_at: int | None = Field(default=None, sa_type=BigInteger)
     created_at: int = Field(sa_type=BigInteger)
 
@@ -102,3 +104,36 @@ class Act(SQLModel, table=True):
     previous: str = Field(sa_type=Text)
     digest: str = Field(sa_type=Text)
     """SHA-256 over everything above, ``previous`` included."""
+
+
+class SavedView(SQLModel, table=True):
+    """A moderator's own name for a filter of the queue."""
+
+    __table_args__ = (UniqueConstraint("workspace_id", "member_id", "name"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    workspace_id: str = Field(foreign_key="workspace.id", index=True)
+    member_id: str = Field(foreign_key="member.id")
+    name: str = Field(sa_type=Text)
+    filters: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    """A :class:`storage.review_queue.QueueFilter`, what differs from its defaults."""
+    created_at: int = Field(sa_type=BigInteger)
+
+
+class CaseTranslation(SQLModel, table=True):
+    """What was asked, by machine in a moderator's language; a row without text waits for it."""
+
+    __table_args__ = (UniqueConstraint("case_id", "locale"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    workspace_id: str = Field(foreign_key="workspace.id", index=True)
+    case_id: str = Field(foreign_key="review_case.id")
+    locale: str
+    """The language it is put into."""
+    text: str = Field(default="", sa_type=Text)
+    model: str = Field(default="")
+    """The chat model that wrote it."""
+    tries: int = 0
+    created_at: int = Field(sa_type=BigInteger)
+    done_at: int | None = Field(default=None, index=True, sa_type=BigInteger)
+    """When it was written or given up; None while it waits."""

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Text, cast, delete, or_
 from sqlmodel import Session, col, select
 
-from storage import decisions
+from storage import decisions, learning, translations
 from storage.allowance import DAY_MS
 from storage.linking import identities
 from storage.models import (
@@ -28,11 +28,13 @@ from storage.models import (
     Member,
     Message,
     Post,
+    SavedView,
     ThreadMemory,
+    Tier,
     TierGrant,
     Workspace,
 )
-from storage.rules import rules_of
+from storage.rules import Rules, rules_of
 from storage.schema import (
     OPEN_STATUSES,
     CaseStatus,
@@ -41,6 +43,7 @@ from storage.schema import (
 )
 from storage.tenant import Across, across
 from storage.threads import unfold
+from storage.tiers import kept_days
 from storage.workspaces import account_of, forgotten_id
 
 FORGOTTEN = "[forgotten]"
@@ -204,8 +207,10 @@ def forget(session: Session, member: Member, *, now: Millis) -> Forgotten:
         _blank(session, job, done.blobs, keep_words=kept)
         done.jobs += 1
     session.execute(delete(Favourite).where(col(Favourite.member_id).in_(ids)))
+    session.execute(delete(SavedView).where(col(SavedView.member_id).in_(ids)))
     for identity in ids:
         decisions.forget_member(session, member_id=identity)
+        learning.forget_member(session, member_id=identity)
     for person in people:
         space = session.get_one(Workspace, person.workspace_id)
         if not person.external_id.startswith("forgotten:"):
@@ -242,6 +247,7 @@ def _blank(session: Session, job: Job, blobs: list[str], *, keep_words: bool) ->
     session.execute(delete(Post).where(col(Post.job_id) == job.id))
     if keep_words:
         return
+    translations.forget(session, job.id, workspace_id=job.workspace_id)
     spec = dict(job.spec)
     for name in _PROMPTS:
         if spec.get(name):
@@ -307,38 +313,56 @@ def _old_uploads(session: Session, space: Workspace, before: Millis, limit: int)
     return sorted(removed)
 
 
-def sweep(session: Session, *, now: Millis, limit: int = 200) -> list[str]:
-    """Retention: remove what is older than its workspace keeps it; returns blobs to delete.
+def _days_by_tier(session: Session, rules: Rules) -> dict[int, list[str]]:
+    """Days -> the tiers whose members' results are kept that long here; without those kept on."""
+    found: dict[int, list[str]] = {}
+    for tier in session.exec(select(Tier).order_by(col(Tier.id))):
+        if days := kept_days(tier, rules):
+            found.setdefault(days, []).append(tier.id)
+    return found
 
-    At most ``limit`` generations and as many messages of each workspace in one go, so that a
-    sweep never holds the database for long; call it again while it returns something.
+
+def _old_generations(
+    session: Session, space: Workspace, tiers: list[str], before: Millis, limit: int
+) -> list[Generation]:
+    """What members of these tiers made before a moment and nobody has under review."""
+    waiting = select(Case.generation_id).where(
+        Case.workspace_id == space.id,
+        col(Case.status).in_((CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED)),
+    )
+    return list(
+        session.exec(
+            select(Generation)
+            .join(Job, col(Job.id) == col(Generation.job_id))
+            .join(Member, col(Member.id) == col(Job.member_id))
+            .where(
+                Generation.workspace_id == space.id,
+                col(Generation.created_at) < before,
+                col(Generation.status).in_(_SHOWN),
+                col(Member.tier_id).in_(tiers),
+                col(Generation.id).not_in(waiting),
+            )
+            .order_by(col(Generation.id))
+            .limit(limit)
+        )
+    )
+
+
+def sweep(session: Session, *, now: Millis, limit: int = 200) -> list[str]:
+    """Retention: remove what is older than it is kept; returns blobs to delete.
+
+    Results go by the tightest of workspace and tier (:func:`storage.tiers.kept_days`), by the tier
+    their member has now; uploads and conversations by the workspace. At most ``limit`` generations
+    of each keeping time and as many messages of each workspace in one go, so that a sweep never
+    holds the database for long; call it again while it returns something.
     """
     blobs: list[str] = []
     for space in session.exec(select(Workspace)):
-        keeping = rules_of(space.settings).keeping
-        if keeping.generations_days:
-            old = session.exec(
-                select(Generation)
-                .where(
-                    Generation.workspace_id == space.id,
-                    col(Generation.created_at) < now - keeping.generations_days * DAY_MS,
-                    col(Generation.status).in_(_SHOWN),
-                )
-                .order_by(col(Generation.id))
-                .limit(limit)
-            ).all()
-            spare = set(
-                session.exec(
-                    select(Case.generation_id).where(
-                        Case.workspace_id == space.id,
-                        col(Case.generation_id).in_([item.id for item in old]),
-                        col(Case.status).in_(
-                            (CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED)
-                        ),
-                    )
-                )
-            )
-            _remove(session, old, spare, blobs)
+        rules = rules_of(space.settings)
+        keeping = rules.keeping
+        for days, tiers in _days_by_tier(session, rules).items():
+            old = _old_generations(session, space, tiers, now - days * DAY_MS, limit)
+            _remove(session, old, set(), blobs)
         if keeping.uploads_days:
             before = now - keeping.uploads_days * DAY_MS
             blobs.extend(_old_uploads(session, space, before, limit))

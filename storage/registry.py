@@ -108,7 +108,7 @@ class AdapterCard(Frozen):
 
     name: str = Field(pattern=r"^[\w.-]{1,64}$")
     title: str = ""
-    kind: Literal["lora", "embedding", "control", "reference"]
+    kind: Literal["lora", "embedding", "control", "reference", "annotator"]
     file: str = Field(pattern=r"^[\w][\w./-]*$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     models: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ class AdapterCard(Frozen):
     token: str = ""
     """The word a textual inversion answers to."""
     control: ControlKind | None = None
-    """What a ControlNet reads."""
+    """What a ControlNet reads, or an annotator makes."""
 
     def fits(self, model: str) -> bool:
         """Whether it is meant for a model."""
@@ -203,6 +203,15 @@ class Registry:
         """The ControlNet that reads this kind of picture for a model, if there is one."""
         found = (a for a in self.adapters_for(model, "control") if a.control is kind)
         return next(found, None)
+
+    def annotator_for(self, model: str, kind: ControlKind) -> AdapterCard | None:
+        """What makes this kind of control picture from any picture, if something listed does."""
+        found = (a for a in self.adapters_for(model, "annotator") if a.control is kind)
+        return next(found, None)
+
+    def annotates(self, model: str, kind: ControlKind) -> bool:
+        """Whether any picture can be followed in this way: lines always, the rest by annotators."""
+        return kind is ControlKind.CANNY or self.annotator_for(model, kind) is not None
 
     def references_of(self, model: str) -> int:
         """How many reference pictures a model can be given: its own, or an adapter's four."""

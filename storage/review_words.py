@@ -5,12 +5,13 @@ Weights, ladder and due times: shared/MODERATION.md 3.2 and 1 (features "Strikes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from storage.schema import Category, Frozen, Millis
+from storage.schema import Category, Frozen, Millis, Verdict
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -57,8 +58,19 @@ SEVERITY: dict[Category, int] = {
 }  # fmt: skip
 """1 (can wait) to 4 (at once)."""
 
-DUE_MS: dict[int, Millis] = {4: HOUR_MS, 3: 4 * HOUR_MS, 2: DAY_MS, 1: 3 * DAY_MS}
+FIRST = 5
+"""The severity of a reported intimate picture: no finding reaches it, so it comes first."""
+DUE_MS: dict[int, Millis] = {
+    FIRST: NCII_MS, 4: HOUR_MS, 3: 4 * HOUR_MS, 2: DAY_MS, 1: 3 * DAY_MS,
+}  # fmt: skip
 """How soon a case of that severity should be decided."""
+SEALED = frozenset({Category.CSAE})
+"""Never shown to anybody, never in the queue (shared/MODERATION.md 3.3)."""
+
+
+def is_sealed(verdict: Mapping[str, Any]) -> bool:
+    """Whether a dumped verdict is about something that nobody is to see."""
+    return bool(SEALED & set(Verdict.parse(dict(verdict)).categories()))
 
 
 class Step(Frozen):
@@ -92,6 +104,10 @@ class ReviewRules(Frozen):
     """Whether the ladder's time-outs apply by themselves or are only proposed."""
     two_for_bans: bool = False
     """A second moderator has to confirm a ban."""
+    rest_hourly: int = Field(default=40, ge=1, le=1000)
+    """Held pictures a moderator reveals in an hour before a break is proposed."""
+    rest_daily: int = Field(default=150, ge=1, le=10_000)
+    """The same for a day."""
     reports_per_day: int = Field(default=10, ge=1, le=1000)
     """Reports one member may make; a third of it when most of theirs were wrong."""
 

@@ -93,6 +93,47 @@ class Credits(Frozen):
     """Platform SKU id -> tier."""
 
 
+Percent = Annotated[int, Field(ge=0, le=1000)]
+
+
+class Prices(Frozen):
+    """What work costs here, in percent of the published price: 0 is free, 1000 ten times as much.
+
+    A job's price is the product of its kind's and its model's percent; see :mod:`storage.prices`.
+    """
+
+    picture: Percent = 100
+    upscale: Percent = 100
+    answer: Percent = 100
+    vision: Percent = 100
+    """Answers about a picture."""
+    models: dict[str, Percent] = Field(default_factory=dict)
+    """Model name -> percent."""
+
+
+class Tiers(Frozen):
+    """What this workspace makes of the operator's tiers: tier name -> value, column by column.
+
+    A workspace may only narrow what the operator's row allows; its monthly credits are its own.
+    Queue weight and how many run at once stay the operator's: they are shares of one engine.
+    """
+
+    monthly_credits: dict[str, Annotated[int, Field(ge=0, le=1_000_000)]] = Field(
+        default_factory=dict
+    )
+    max_queued: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=dict)
+    max_side: dict[str, Annotated[int, Field(ge=64, le=2048)]] = Field(default_factory=dict)
+    """Longest side of a picture in pixels."""
+    max_steps: dict[str, Annotated[int, Field(ge=1, le=150)]] = Field(default_factory=dict)
+    max_count: dict[str, Annotated[int, Field(ge=1, le=4)]] = Field(default_factory=dict)
+    models: dict[str, Ids] = Field(default_factory=dict)
+    adapters: dict[str, bool] = Field(default_factory=dict)
+    private: dict[str, bool] = Field(default_factory=dict)
+    """Whether results may be asked for privately."""
+    retention_days: dict[str, Annotated[int, Field(ge=0, le=3650)]] = Field(default_factory=dict)
+    """How long what its members made is kept; 0 follows the workspace."""
+
+
 class Models(Frozen):
     """What may be used here; empty means everything this studio runs."""
 
@@ -116,6 +157,13 @@ class Keeping(Frozen):
     uploads_days: int = Field(default=7, ge=0, le=3650)
 
 
+class Learning(Frozen):
+    """Whether the filters learn from what this workspace's moderators decide."""
+
+    on: bool = False
+    """Only from commands' texts and our own answers; what is learnt stays here and ends with it."""
+
+
 class Rules(Frozen):
     """Everything the core reads of a workspace's settings."""
 
@@ -127,10 +175,13 @@ class Rules(Frozen):
     commands: dict[str, CommandRule] = Field(default_factory=dict)
     limits: Limits = Limits()
     credits: Credits = Credits()
+    prices: Prices = Prices()
+    tiers: Tiers = Tiers()
     models: Models = Models()
     defaults: Defaults = Defaults()
     keeping: Keeping = Keeping()
     review: ReviewRules = ReviewRules()
+    learning: Learning = Learning()
     review_channel: str = Field(default="", max_length=80)
     locale: str = Field(default="", pattern="^(en|zh)?$")
     """The language of public cards; empty follows who asked."""

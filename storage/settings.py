@@ -1,22 +1,49 @@
-"""Where things are; read from the environment at the roots only (`ATELIER_*` or a `.env` file)."""
+"""Where things are; read at the roots only: `ATELIER_*` in the environment, a `.env` file, or
+`atelier.toml` (``web_port = 8642``), whichever says it first in this order."""
 
 from __future__ import annotations
 
+import os
+import re
+import tomllib
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
+from storage.errors import OperatorError
 from storage.presence import servable
 from storage.registry import Registry, load_registry
+
+_ENV, _TOML = ".env", "atelier.toml"
 
 
 class StorageSettings(BaseSettings):
     """Settings every process shares."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ATELIER_", env_file=".env", extra="ignore", env_ignore_empty=True
-    )
+        env_prefix="ATELIER_", env_file=_ENV, toml_file=_TOML, extra="ignore",
+        env_ignore_empty=True,
+    )  # fmt: skip
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The file comes last: what is typed for one start wins over it."""
+        file = TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, dotenv_settings, file
 
     home: Path = Path("var")
     """State folder: database, blobs, models, logs."""
@@ -69,3 +96,43 @@ class StorageSettings(BaseSettings):
     def models_dir(self) -> Path:
         """Where assembled or converted models live."""
         return self.home / "models"
+
+
+S = TypeVar("S", bound=StorageSettings)
+
+
+def read_settings(kind: type[S], **overrides: object) -> S:
+    """The settings in force. Raises ``OperatorError`` naming where what is wrong stands, and the
+    cure; never a value, which may be a secret."""
+    try:
+        return kind(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise OperatorError(
+            f"{_place(name)}: ATELIER_{name.upper()} is not usable ({first['msg']})",
+            "correct or remove it there",
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        line = f", line {found[1]}" if found else ""
+        raise OperatorError(
+            f"{_TOML}{line} is not valid TOML", "correct that line; text goes in quotes"
+        ) from None
+
+
+def _place(name: str) -> str:
+    """Where a setting is said: the environment, or the file and its line."""
+    variable = f"ATELIER_{name}".upper()
+    if any(key.upper() == variable for key in os.environ):
+        return "the environment"
+    for file, wanted in ((_ENV, rf"\s*(?:export\s+)?{variable}\s*="), (_TOML, rf"\s*{name}\s*=")):
+        try:
+            lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        # The last line that says it is the one in force.
+        for number in range(len(lines), 0, -1):
+            if re.match(wanted, lines[number - 1], re.IGNORECASE):
+                return f"{file}, line {number}"
+    return "the command line"

@@ -68,6 +68,7 @@ def _fairest(
         Job.id, Job.workspace_id, Job.member_id, Job.kind, Job.model, Job.spec, Job.address,
         Job.fence, Job.attempts, Job.status, Job.deadline_ms, Job.created_at, Job.estimate_ms,
         Job.charged_ms, Job.overtaken_ms, Job.verdict, Job.cached, Job.again_of, Job.predicted_ms,
+        Job.rate,
         col(Workspace.served).label("space_served"), col(Member.served).label("member_served"),
         Tier.weight, reserved.label("reserved"),
     ]  # fmt: skip

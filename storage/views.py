@@ -15,6 +15,7 @@ from storage.places import Place as Place
 from storage.places import counted_place, line_places
 from storage.places import open_jobs as open_jobs
 from storage.places import place_of as place_of
+from storage.review_claims import UNDECIDED
 from storage.review_words import AGAINST, APPEAL_MS, Ruling
 from storage.schema import (
     OPEN_STATUSES,
@@ -48,6 +49,8 @@ class RulingView:
     upheld: bool | None
     """How an appeal ended; None when there was none, or it waits."""
     appealable: bool
+    hidden: bool = False
+    """A report hid it; a moderator decides first of all."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ def _rulings(session: Session, job: Job, now: Millis) -> dict[str, RulingView]:
         if ruling is not None:
             appeal = session.exec(select(Appeal).where(Appeal.decision_id == ruling.id)).first()
         against = ruling is not None and ruling.action in AGAINST
-        if ruling is None and asked is None and case.origin == CaseOrigin.REPORTED:
+        hidden = case.shown_as is not None and case.status in UNDECIDED
+        quiet = ruling is None and asked is None and not hidden
+        if quiet and case.origin == CaseOrigin.REPORTED:
             continue  # a report that nobody has looked at is no news for the owner
         found[case.generation_id] = RulingView(
             case_id=case.id, status=CaseStatus(case.status),
@@ -112,6 +117,7 @@ def _rulings(session: Session, job: Job, now: Millis) -> dict[str, RulingView]:
             upheld=appeal.upheld if appeal is not None else None,
             appealable=against and appeal is None and ruling is not None
             and now - ruling.created_at <= APPEAL_MS,
+            hidden=hidden,
         )  # fmt: skip
     return found
 

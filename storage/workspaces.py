@@ -13,9 +13,11 @@ from sqlmodel import Session, col, select
 
 from storage import ledger
 from storage.allowance import allow, too_young
+from storage.errors import NotFound
 from storage.models import Member, Tier, TierGrant, Workspace
 from storage.rules import Rules, role_here, rules_of
 from storage.schema import Millis, Platform
+from storage.tiers import tailored
 
 Row = TypeVar("Row", Workspace, Member)
 
@@ -84,7 +86,9 @@ def enrol(
     rules = rules_of(space.settings)
     tier_id = tier_for(session, space, person, rules, roles, entitlements, now)
     before = session.get(Tier, person.tier_id)
-    tier = session.get_one(Tier, tier_id)
+    if before is not None:
+        before = tailored(before, rules)
+    tier = tailored(session.get_one(Tier, tier_id), rules)
     seen = {
         "name": member_name or person.name,
         "role": str(role_here(rules, role, roles)),
@@ -153,7 +157,8 @@ def _grant(
         # The grant comes once per person, by the rules of the place where the account is.
         person = session.get_one(Member, person.linked_to)
         space = session.get_one(Workspace, person.workspace_id)
-        tier, rules, better = session.get_one(Tier, person.tier_id), rules_of(space.settings), False
+        rules, better = rules_of(space.settings), False
+        tier = tailored(session.get_one(Tier, person.tier_id), rules)
     monthly = tier.monthly_credits
     if space.platform == Platform.LOCAL and override is not None:
         monthly = override
@@ -213,3 +218,20 @@ def local_settings(session: Session) -> dict[str, Any]:
     """Settings of the local workspace; empty before anyone used it."""
     space = session.exec(select(Workspace).where(Workspace.platform == Platform.LOCAL)).first()
     return dict(space.settings) if space is not None else {}
+
+
+def named(session: Session, name: str) -> str:
+    """The id of a workspace by its own id, its platform's, or ``local``.
+
+    For the operator's command line. Raises ``NotFound('workspace_unknown')``, also when two
+    platforms have one of that name.
+    """
+    query = select(Workspace.id).where(
+        or_(col(Workspace.id) == name, col(Workspace.external_id) == name)
+    )
+    if name == "local":
+        query = select(Workspace.id).where(Workspace.platform == Platform.LOCAL)
+    rows = session.exec(query).all()
+    if len(rows) != 1:
+        raise NotFound("workspace_unknown", name=name[:60])
+    return rows[0]

@@ -33,11 +33,14 @@ from storage.queue import QUEUE, Wire, dump_json, load_json, redis_settings
 from storage.redact import Redacting
 from storage.registry import Registry
 from storage.schema import JobKind
+from storage.settings import read_settings
 from storage.vault import Vault
 from worker.engine.engine import Engine
 from worker.engine.remote import Remote
 from worker.generate import Floor, Tools
 from worker.health import beat, beat_file, is_alive, rest
+from worker.judging_chat import judge_pipeline
+from worker.learning import keep_learning
 from worker.metrics import Metrics
 from worker.metrics import serve as serve_metrics
 from worker.quality import Likeness
@@ -81,6 +84,17 @@ def build_likeness(settings: WorkerSettings) -> Likeness | None:
     return Likeness(settings.clip_model, settings.clip_floor)
 
 
+def build_judge(
+    settings: WorkerSettings, engine: Engine, registry: Registry, gate: Pipeline, metrics: Metrics
+) -> Pipeline | None:
+    """The chat model as judge of doubtful prompts; none unless it was switched on."""
+    if not settings.judge:
+        return None
+    return judge_pipeline(
+        engine, registry, gate, timeout_s=settings.judge_timeout_s, observe=metrics.stage
+    )
+
+
 async def serve(
     settings: WorkerSettings,
     make_engine: Callable[[WorkerSettings, Registry], Engine] = build_engine,
@@ -119,6 +133,7 @@ async def serve(
         recorder=Recorder(database, now_ms, vault),
         lease_ms=settings.lease_ms, renew_s=settings.lease_ms * 0.3 / 1000, metrics=metrics,
         likeness=build_likeness(settings),
+        judge=build_judge(settings, engine, registry, gate, metrics),
     )  # fmt: skip
     floor = Floor(tools)
     tasks = [
@@ -128,6 +143,7 @@ async def serve(
         asyncio.create_task(forever("retention", lambda: keep_tidy(tools))),
         asyncio.create_task(forever("serving", lambda: keep_serving(floor, wire, settings))),
         asyncio.create_task(forever("bank", lambda: keep_bank(tools))),
+        asyncio.create_task(forever("learning", lambda: keep_learning(tools))),
         asyncio.create_task(watch_parent(settings.parent_pid, stop)),
         asyncio.create_task(watch_engine(engine, floor, stop)),
         asyncio.create_task(keep_beating(engine, beat_file(settings, socket.gethostname()))),
@@ -277,7 +293,11 @@ def say(line: str) -> None:
 
 def main() -> int:
     """Entry point; returns the exit code."""
-    settings = WorkerSettings()
+    try:
+        settings = read_settings(WorkerSettings)
+    except OperatorError as error:
+        sys.stderr.write(f"worker: {error}\n")
+        return 2
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
     if not (settings.image_model or settings.chat_model):

@@ -179,9 +179,10 @@ class ComposedRun(AnswerRun):
             for item in shown
         )
         remembered = bool(shown and self._spec.thread)
+        cost = prices.tokens_price(end.tokens_out, end.tokens_in, card, self._claim.rate)
         return Ending(
             status=JobStatus.SUCCEEDED, made=tuple(made),
-            cost=min(prices.tokens_price(end.tokens_out, card), self._claim.reserved),
+            cost=min(cost, self._claim.reserved),
             verdict=self._verdict, engine_ms=self._run.busy_ms, units=end.tokens_out,
             exchange=Exchange(self._spec.thread, self._spec.prompt, spoken)
             if remembered

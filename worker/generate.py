@@ -29,6 +29,7 @@ from worker.metrics import Metrics
 from worker.produce import Stopped, failed, produce
 from worker.quality import Likeness
 from worker.sources import sources_of
+from worker.translate import Translator
 from worker.writing import dressed, needs_writing
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Tools:
     slack_ms: Millis = jobs.SLACK_MS
     renew_s: float = RENEW_S
     metrics: Metrics = field(default_factory=Metrics)
+    judge: Pipeline | None = None
+    """The chat model as judge of doubtful prompts, where it is switched on."""
     likeness: Likeness | None = None
     """Whether a picture is like its prompt, where a CLIP model was configured."""
     recorder: Recorder = None  # type: ignore[assignment]
@@ -86,6 +89,7 @@ class Floor:
         self._closing = False
         self._claiming = asyncio.Lock()
         self._watches: set[asyncio.Task[None]] = set()
+        self._translator = Translator(tools)
         self.leave: frozenset[str] = frozenset()
         """Models whose jobs are left to other workers, which have their weights."""
         self.stuck = asyncio.Event()
@@ -106,7 +110,8 @@ class Floor:
                 if loop.time() - swept > SWEEP_S:
                     await self.tools.database.run(jobs.sweep, now=self.tools.clock())
                     swept = loop.time()
-                await self.look()
+                started = await self.look()
+                self._translator.look(busy=bool(started or self._tasks))
             except RetryLater as error:
                 log.warning("could not look for work: %s", error)
             try:
@@ -144,6 +149,7 @@ class Floor:
         )
         if claim is None:
             return False
+        self._translator.stop()
         tools.metrics.claimed(claim)
         if claim.cached:
             self._do(claim.job_id, self._serve(claim))

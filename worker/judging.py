@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from moderation.lists import Lists
-from moderation.pipeline import Content
+from moderation.pipeline import Content, Pipeline, Surface
 from moderation.policy import Policy
 from moderation.record import About
-from storage.schema import Verdict
+from storage.schema import Outcome, Verdict
 
 if TYPE_CHECKING:
     from worker.generate import Tools
@@ -28,8 +28,24 @@ class Bench:
         self, content: Content, *, sha256: str | None = None, keep_allowed: bool = True
     ) -> Verdict:
         """The verdict; recorded unless it is *allow* and not to be kept."""
+        return await self._judge(self.tools.gate, content, sha256, keep_allowed)
+
+    async def ask(self, text: str, before: Verdict) -> Verdict:
+        """What the chat model thinks of a prompt, where it is configured as judge.
+
+        It can hold at most, so it is not asked about what is held already. What it allows was
+        recorded when it was typed.
+        """
+        if self.tools.judge is None or before.outcome >= Outcome.HOLD or not text.strip():
+            return Verdict()
+        content = Content(Surface.PROMPT, text=text)
+        return await self._judge(self.tools.judge, content, None, keep_allowed=False)
+
+    async def _judge(
+        self, pipeline: Pipeline, content: Content, sha256: str | None, keep_allowed: bool
+    ) -> Verdict:
         return await self.tools.recorder.judge(
-            self.tools.gate,
+            pipeline,
             replace(content, lists=self.lists, workspace_id=self.about.workspace_id),
             self.policy,
             replace(self.about, sha256=sha256),

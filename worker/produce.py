@@ -78,6 +78,9 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
     from worker.composed import ComposedRun, is_composed
 
     try:
+        found = await bench.ask(claim.spec.prompt, claim.verdict)
+        if found.flags:
+            claim = replace(claim, verdict=claim.verdict | found)
         verdict = claim.verdict
         pictures: Mapping[str, Image.Image] = {}
         if sources_of(claim.spec):
@@ -303,7 +306,10 @@ class PictureRun:
         return Ending(
             status=JobStatus.SUCCEEDED,
             made=tuple(sorted(self._made, key=lambda made: made.index)),
-            cost=min(prices.pictures_price(self._spec, card, len(kept)), self._claim.reserved),
+            cost=min(
+                prices.pictures_price(self._spec, card, len(kept), self._claim.rate),
+                self._claim.reserved,
+            ),
             verdict=verdict,
             engine_ms=self._run.busy_ms,
             units=prices.steps_made(self._spec),
@@ -334,6 +340,8 @@ class AnswerRun:
         self._bench = bench
         self._text = ""
         self._released = 0
+        self._seen = 0
+        """Characters that somebody may have read."""
         self._verdict = claim.verdict
 
     async def collect(self) -> Ending:
@@ -384,6 +392,7 @@ class AnswerRun:
         shown = self._verdict.allowed
         if shown:
             self._released = upto
+            self._seen = max(self._seen, len(part.strip()))
         await self._tools.wire.publish(
             Event(
                 type=EventType.TEXT, job_id=self._claim.job_id,
@@ -406,22 +415,30 @@ class AnswerRun:
             # A blur veils pictures. For words the taxonomy says label, not hide.
             status = GenerationStatus.VISIBLE
         kept = status is not GenerationStatus.REMOVED
+        recipe = without_turns(end.recipe) if end is not None else {"finish": "stopped"}
+        taken_back = self._seen > 0 and status is not GenerationStatus.VISIBLE
+        if taken_back:
+            recipe = {**recipe, "withdrawn": True}  # the card says so
         made = Made(
-            index=0, status=status, seed=self._spec.seed,
-            recipe=without_turns(end.recipe) if end is not None else {"finish": "stopped"},
+            index=0, status=status, seed=self._spec.seed, recipe=recipe,
             verdict=self._verdict.dump(), text=mask(self._text) if kept else None,
         )  # fmt: skip
         if not kept:
-            return rejected(self._verdict, (made,), self._bench.policy, engine_ms=self._run.busy_ms)
+            return rejected(
+                self._verdict, (made,), self._bench.policy, engine_ms=self._run.busy_ms,
+                code="answer_withdrawn" if taken_back else "output_refused",
+            )  # fmt: skip
         card = self._tools.registry.find(self._spec.model, JobKind.CHAT)
         tokens = end.tokens_out if end is not None else len(self._text.split())
+        read = end.tokens_in if end is not None else 0
+        cost = prices.tokens_price(tokens, read, card, self._claim.rate)
         visible = status is GenerationStatus.VISIBLE
         return Ending(
             status=JobStatus.SUCCEEDED, made=(made,),
-            cost=min(prices.tokens_price(tokens, card), self._claim.reserved),
+            cost=min(cost, self._claim.reserved),
             verdict=self._verdict, engine_ms=self._run.busy_ms,
             units=tokens if end is not None else 0,
-            exchange=Exchange(self._spec.thread, self._spec.prompt, mask(self._text))
+            exchange=Exchange(self._spec.thread, mask(self._spec.prompt), mask(self._text))
             if visible
             else None,
         )  # fmt: skip

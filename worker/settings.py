@@ -46,6 +46,11 @@ class WorkerSettings(StorageSettings):
     """How long a claim lasts without renewal; renewed at three tenths of it."""
     guard_model: str = ""
     """A guard model on this machine (Qwen3Guard-Gen, say) that judges text as well; empty: none."""
+    judge: bool = False
+    """Whether the chat model is asked about prompts the heads are unsure of. Off: the starter
+    model is too small to tell (``python -m worker.bench.judge`` measures yours)."""
+    judge_timeout_s: float = Field(default=20.0, gt=0, le=120)
+    """How long it may take; later holds the prompt's results for a moderator."""
     log_level: str = "INFO"
 
     @property

@@ -399,6 +399,20 @@ def moderation_try(
     raise typer.Exit(guarded(lambda: work.run_try(text, json=json), json=json))
 
 
+@moderation_app.command("learn")
+def moderation_learn(
+    workspace: Annotated[
+        str, typer.Argument(help="A workspace: its id, its platform's id, or 'local'.")
+    ] = "local",
+    json: Json = False,
+) -> None:
+    """Learn from a workspace's decisions now; a better head that holds the gate is used."""
+    from bot.cli import learning as work
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(guarded(lambda: work.run_learn(workspace, json=json), json=json))
+
+
 @moderation_app.command("verify")
 def moderation_verify(json: Json = False) -> None:
     """Check the audit log's chain: every line where it was, and what it was."""

@@ -15,6 +15,7 @@ from bot.commands.money import CODE, CREDITS, GIFT, GRANT, LINK, REDEEM, TIER
 from bot.commands.muse import BRAINSTORM, DESCRIBE, ENHANCE, draw, pick, reword
 from bot.commands.presses import PRESSES as JOB_PRESSES
 from bot.commands.privacy import PRIVACY
+from bot.commands.reports import REPORT, REPORT_PRESSES
 from bot.commands.review import REVIEW, REVIEW_PRESSES, STRIKES
 from bot.commands.verify import VERIFY
 from bot.commands.workspace import CONFIG, press_config
@@ -42,6 +43,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     LINK,
     PRIVACY,
     STRIKES,
+    REPORT,
     REVIEW,
     CONFIG,
     GRANT,
@@ -57,6 +59,7 @@ PRESSES: dict[Verb, PressHandler] = {
     Verb.DRAW: draw,
     Verb.REWORD: reword,
     Verb.PICK: pick,
+    **REPORT_PRESSES,
     **REVIEW_PRESSES,
     Verb.CONFIRM: confirm,
     Verb.CONFIG: press_config,

@@ -9,6 +9,7 @@ from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, may_see, submit_job
 from bot.core.inputs import Input, Phrase
+from bot.core.quotes import quote_reply
 from bot.core.reply import Reply, Visibility
 from moderation.pipeline import Surface
 from storage import cases
@@ -24,9 +25,10 @@ class AgainInput(Input):
     """A picture, or the job that made it."""
 
     id: Phrase = Option(json_schema_extra={"kind": "text"})
+    dry_run: bool = Option(default=False, json_schema_extra={"kind": "flag"})
 
 
-async def remake(context: Context, target: str) -> Reply:
+async def remake(context: Context, target: str, *, dry_run: bool = False) -> Reply:
     """Queue the recipe of a generation (or of a job's first one) once more; the new job's card.
 
     The words are judged by today's policy and the price is the usual one: the engine does the
@@ -37,6 +39,8 @@ async def remake(context: Context, target: str) -> Reply:
     if made.status not in _SHOWN:
         raise BadInput("generation_hidden")
     spec = _spec(made)
+    if dry_run:
+        return await quote_reply(context, spec, again=True)
     verdict = await judge_texts(
         context, {Surface.PROMPT: spec.prompt, Surface.NEGATIVE: spec.negative}
     )
@@ -68,7 +72,7 @@ def _spec(made: Generation) -> ImageSpec:
 
 async def again(context: Context, values: AgainInput) -> Reply:
     """Make a picture anew by its id."""
-    return await remake(context, values.id)
+    return await remake(context, values.id, dry_run=values.dry_run)
 
 
 AGAIN = Command(

@@ -11,6 +11,8 @@ from bot.commands.imagine import ImagineInput, option, resolve, submit_picture
 from bot.core.attachment import Upload
 from bot.core.command import Command, Context
 from bot.core.inputs import Input, Phrase
+from bot.core.limits import check_private
+from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import Reply, Visibility
 from storage.errors import BadInput, NotFound
 from storage.registry import Registry
@@ -32,6 +34,8 @@ class BlendInput(Input):
         default=None, ge=0, le=MAX_SEED, json_schema_extra=option("integer")
     )
     model: Phrase = Field(default="", json_schema_extra=option("choice", choices="models"))
+    dry_run: bool = Field(default=False, json_schema_extra=option("flag"))
+    private: bool = Field(default=False, json_schema_extra=option("flag"))
 
 
 def blender(name: str, registry: Registry) -> str:
@@ -50,6 +54,7 @@ def blender(name: str, registry: Registry) -> str:
 
 async def blend(context: Context, values: BlendInput) -> Reply:
     """Take the pictures in and queue the job. Raises ``MemberError``."""
+    check_private(context, values.private)
     registry = context.services.registry
     model = blender(values.model, registry)
     given = [attached for name in PICTURES if (attached := getattr(values, name)) is not None]
@@ -70,6 +75,8 @@ async def blend(context: Context, values: BlendInput) -> Reply:
     settings = context.actor.workspace.settings
     spec = resolve(wish, registry, settings, {"reference": taken[0]})
     spec = spec.model_copy(update={"blend": tuple(taken[1:])})
+    if values.dry_run:
+        return await throw_away(context, await quote_reply(context, spec))
     return await submit_picture(context, spec)
 
 

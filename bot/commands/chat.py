@@ -12,6 +12,7 @@ from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import QUESTION_MAX, Input, Phrase, Question
+from bot.core.limits import check_private
 from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import Reply, Tone, Visibility
 from moderation.pipeline import Surface
@@ -35,6 +36,7 @@ class AskInput(Input):
     image: Upload = Field(default=None, json_schema_extra={"kind": "image"})
     thread: Phrase = Field(default="", json_schema_extra={"kind": "text"})
     dry_run: bool = Field(default=False, json_schema_extra={"kind": "flag"})
+    private: bool = Field(default=False, json_schema_extra={"kind": "flag"})
     max_tokens: int | None = Field(
         default=None, ge=1, le=1024, json_schema_extra={"kind": "integer"}
     )
@@ -112,8 +114,10 @@ def spec_for(context: Context, card: ModelCard, name: str, prompt: str, **more: 
 
 async def ask(context: Context, values: AskInput) -> Reply:
     """Check the words, remember the thread, queue the job, show its card."""
-    if values.prompt.strip().lower() in _RESETS and values.image is None:
+    resets = values.prompt.strip().lower() in _RESETS and values.image is None
+    if resets and not values.dry_run:
         return await reset(context, ResetInput(thread=values.thread))
+    check_private(context, values.private)
     services, settings = context.services, context.actor.workspace.settings
     card = services.registry.default(JobKind.CHAT)
     if values.image is not None:

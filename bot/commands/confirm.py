@@ -36,12 +36,19 @@ async def confirm(context: Context, target: str) -> Reply:
             visibility=Visibility.PRIVATE,
         )  # fmt: skip
     if done.kind == "config":
-        made = await services.database.run(
-            book.change, context.actor, done.data["values"], check=config.check, now=now
-        )
+        whole_name = texts("config.whole")
+        if "document" in done.data:
+            whole = await services.database.run(
+                book.replace, context.actor, done.data["document"], check=config.check, now=now
+            )
+            made = [whole] if whole is not None else []
+        else:
+            made = await services.database.run(
+                book.change, context.actor, done.data["values"], check=config.check, now=now
+            )
         return Reply(
             title=texts("config.saved"),
-            text="\n".join(f"- `{change.id}` **{change.path}**" for change in made),
+            text="\n".join(f"- `{change.id}` **{change.path or whole_name}**" for change in made),
             tone=Tone.GOOD, visibility=Visibility.PRIVATE,
         )  # fmt: skip
     return await _forget(context, now)

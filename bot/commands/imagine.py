@@ -16,7 +16,7 @@ from bot.core.command import Command, Context
 from bot.core.derive import enlarge
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import Input, Phrase, Prompt
-from bot.core.limits import rules_in
+from bot.core.limits import check_private, rules_in
 from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import Reply, Visibility
 from bot.core.sizes import draft_size, parse_margins, parse_size, size_like
@@ -61,6 +61,7 @@ class ImagineInput(Input):
     negative: Phrase = Field(default="", json_schema_extra=option("long"))
     style: Phrase = Field(default="", json_schema_extra=option("choice", choices="styles"))
     dry_run: bool = Field(default=False, json_schema_extra=option("flag"))
+    private: bool = Field(default=False, json_schema_extra=option("flag"))
     size: Phrase = Field(default="", json_schema_extra=option("choice", choices="sizes"))
     image: Upload = Field(default=None, json_schema_extra=option("image"))
     strength: float | None = Field(
@@ -103,6 +104,8 @@ class UpscaleInput(Input):
 
     image: Upload = Field(default=None, json_schema_extra=option("image"))
     scale: int = Field(default=2, ge=2, le=4, json_schema_extra=option("integer"))
+    dry_run: bool = Field(default=False, json_schema_extra=option("flag"))
+    private: bool = Field(default=False, json_schema_extra=option("flag"))
 
 
 def resolve(
@@ -207,14 +210,16 @@ def _control(values: ImagineInput, given: dict[str, Source]) -> Control | None:
         if "control_image" in given:
             raise BadInput("control_kind", known=", ".join(ControlKind))
         return None
+    words = values.control.lower().split()
+    annotated = words[1:] == ["map"]
     try:
-        kind = ControlKind(values.control.lower())
+        kind = ControlKind(words[0] if annotated else " ".join(words))
     except ValueError as error:
         raise BadInput("control_kind", known=", ".join(ControlKind)) from error
     source = given.get("control_image") or given.pop("image", None)
     if source is None:
         raise BadInput("needs_image", option="control")
-    return Control(kind=kind, source=source)
+    return Control(kind=kind, source=source, annotated=annotated)
 
 
 def loras_of(chosen: str, prompt: str, card: ModelCard, registry: Registry) -> tuple[Adapter, ...]:
@@ -257,6 +262,11 @@ def check_fit(spec: ImageSpec, registry: Registry) -> None:
     """Whether the model has what the spec asks for. Raises ``BadInput``."""
     if spec.control is not None and registry.control_for(spec.model, spec.control.kind) is None:
         raise BadInput("control_absent", control=spec.control.kind)
+    control = spec.control
+    if control is not None and not (
+        control.annotated or registry.annotates(spec.model, control.kind)
+    ):
+        raise BadInput("annotator_absent", control=control.kind)
     most = registry.references_of(spec.model)
     if len(spec.references) > most:
         raise BadInput("references_many" if most else "reference_absent", maximum=most)
@@ -319,6 +329,7 @@ async def submit_picture(
 
 async def imagine(context: Context, values: ImagineInput) -> Reply:
     """Take the pictures in, check the words, price the work, queue the job, show its card."""
+    check_private(context, values.private)
     check_words(_words_of(values))
     pictures = {}
     for name in PICTURES:
@@ -344,10 +355,14 @@ def _words_of(values: ImagineInput) -> ImageSpec:
 
 async def upscale(context: Context, values: UpscaleInput) -> Reply:
     """Take a picture in and queue it for the upscaler."""
+    check_private(context, values.private)
     if values.image is None:
         raise BadInput("upscale_needs_image")
     start = await context.services.uploads.take(context, values.image)
-    return await submit_picture(context, enlarge(start, context.services.registry, values.scale))
+    spec = enlarge(start, context.services.registry, values.scale)
+    if values.dry_run:
+        return await throw_away(context, await quote_reply(context, spec))
+    return await submit_picture(context, spec)
 
 
 IMAGINE = Command(

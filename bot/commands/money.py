@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from pydantic import Field as Option
 
 from bot.core.command import Command, Context
+from bot.core.dates import date_of as date_of
 from bot.core.inputs import Input, Phrase
 from bot.core.limits import rules_in
 from bot.core.reply import Button, Field, Reply, Tone, Verb, Visibility
@@ -16,9 +16,10 @@ from bot.core.texts import Texts
 from storage import credits, intents, linking
 from storage.allowance import DAY_MS
 from storage.models import Entry
-from storage.prices import TOKENS_PER_CREDIT
+from storage.prices import READ_AS_ONE, READ_FREE, TOKENS_PER_CREDIT
 from storage.registry import Registry
-from storage.schema import JobKind, Millis, Role
+from storage.rules import Prices
+from storage.schema import JobKind, Role
 
 LISTED = 20
 """Ledger lines on the credits card; the web page and its CSV have them all."""
@@ -74,23 +75,32 @@ class LinkInput(Input):
     undo: bool = Option(default=False, json_schema_extra={"kind": "flag"})
 
 
-def date_of(at: Millis, timezone: str) -> str:
-    """A day as the workspace counts it, ``2027-02-01``."""
-    return datetime.fromtimestamp(at / 1000, tz=ZoneInfo(timezone)).strftime("%Y-%m-%d")
+def price_list(registry: Registry, prices: Prices, texts: Texts) -> str:
+    """What things cost here, in words, from the same cards and rates the quote uses."""
+    return "\n".join(f"- {line}" for line in _priced(registry, prices, texts))
 
 
-def price_list(registry: Registry, texts: Texts) -> str:
-    """What things cost, in words, from the same cards the quote uses."""
-    lines = []
+def _priced(registry: Registry, prices: Prices, texts: Texts) -> Iterator[str]:
+    usual = (registry.image_default, registry.chat_default, registry.vision_default)
     for card in registry.cards.values():
-        if card.name not in (registry.image_default, registry.chat_default):
+        enlarges = card.kind is JobKind.IMAGE and card.purpose == "enlarge"
+        if card.name not in usual and not enlarges and card.name not in prices.models:
             continue
-        if card.kind is JobKind.IMAGE:
-            size = f"{card.width}x{card.height}"
-            lines.append(texts("credits.price_image", n=card.factor, size=size, steps=card.steps))
-        elif card.kind is JobKind.CHAT:
-            lines.append(texts("credits.price_chat", n=card.factor, tokens=TOKENS_PER_CREDIT))
-    return "\n".join(f"- {line}" for line in lines)
+        own = card.factor * prices.models.get(card.name, 100) / 10_000
+        size, name = f"{card.width}x{card.height}", card.title
+        if enlarges:
+            n = f"{own * prices.upscale:g}"
+            yield texts("credits.price_upscale", n=n, size=size)
+        elif card.kind is JobKind.IMAGE:
+            n = f"{own * prices.picture:g}"
+            yield texts("credits.price_image", n=n, size=size, steps=card.steps, model=name)
+        else:
+            about = card.name == registry.vision_default and card.name != registry.chat_default
+            n = f"{own * (prices.vision if about else prices.answer):g}"
+            key = "credits.price_vision" if about else "credits.price_chat"
+            yield texts(key, n=n, tokens=TOKENS_PER_CREDIT, free=READ_FREE, read=READ_AS_ONE,
+                        model=name)  # fmt: skip
+    yield texts("credits.price_least")
 
 
 def entry_line(entry: Entry, account: str, texts: Texts, zone: str) -> str:
@@ -106,7 +116,8 @@ async def show_credits(context: Context, _: NoInput) -> Reply:
     seen = await services.database.look(
         credits.statement, context.actor, now=services.clock(), last=LISTED
     )
-    zone = rules_in(context).credits.timezone
+    rules = rules_in(context)
+    zone = rules.credits.timezone
     made_of = texts(
         "credits.pots", daily=seen.pots.daily, monthly=seen.pots.monthly, lasting=seen.pots.lasting
     )
@@ -114,7 +125,9 @@ async def show_credits(context: Context, _: NoInput) -> Reply:
     text = texts("credits.text", available=seen.balance.available)
     if lines:
         text += f"\n\n**{texts('credits.last')}**\n\n" + "\n".join(lines)
-    text += f"\n\n**{texts('credits.prices')}**\n\n" + price_list(services.registry, texts)
+    text += f"\n\n**{texts('credits.prices')}**\n\n" + price_list(
+        services.registry, rules.prices, texts
+    )
     return Reply(
         title=texts("credits.title"),
         text=text,

@@ -13,6 +13,7 @@ from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, own_job, submit_job
 from bot.core.inputs import PROMPT_MAX, Input, Phrase, Prompt
+from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import Form, FormField, Reply, Verb, Visibility
 from moderation.pipeline import Surface
 from storage import cases, threads
@@ -30,12 +31,14 @@ class EnhanceInput(Input):
     """A short prompt, in English or Chinese."""
 
     prompt: Prompt = Field(json_schema_extra={"kind": "long"})
+    dry_run: bool = Field(default=False, json_schema_extra={"kind": "flag"})
 
 
 class BrainstormInput(Input):
     """An idea to take in four directions."""
 
     prompt: Prompt = Field(json_schema_extra={"kind": "long"})
+    dry_run: bool = Field(default=False, json_schema_extra={"kind": "flag"})
 
 
 class DescribeInput(Input):
@@ -43,17 +46,27 @@ class DescribeInput(Input):
 
     image: Upload = Field(default=None, json_schema_extra={"kind": "image"})
     prompt: Phrase = Field(default="", json_schema_extra={"kind": "long"})
+    dry_run: bool = Field(default=False, json_schema_extra={"kind": "flag"})
 
 
 async def enhance(context: Context, values: EnhanceInput) -> Reply:
     """Queue the rewriting of a prompt; its card offers to draw it."""
     card = context.services.registry.default(JobKind.CHAT)
-    return await queued(context, spec_for(context, card, "enhance", values.prompt), also={})
+    spec = spec_for(context, card, "enhance", values.prompt)
+    return await _queued(context, spec, dry_run=values.dry_run)
+
+
+async def _queued(context: Context, spec: ChatSpec, *, dry_run: bool) -> Reply:
+    """Queue it, or only say what it would cost."""
+    if dry_run:
+        return await throw_away(context, await quote_reply(context, spec))
+    return await queued(context, spec, also={})
 
 
 async def brainstorm(context: Context, values: BrainstormInput) -> Reply:
     """Queue four directions for an idea; their buttons draw or go on from one."""
-    return await queued(context, await _session(context, values.prompt), also={})
+    spec = await _session(context, values.prompt)
+    return await _queued(context, spec, dry_run=values.dry_run)
 
 
 async def _session(context: Context, idea: str) -> ChatSpec:
@@ -80,7 +93,7 @@ async def describe(context: Context, values: DescribeInput) -> Reply:
     wish = values.prompt or context.texts("describe.wish")
     images = await picture_of(context, values.image)
     spec = spec_for(context, card, "describe", wish, images=images, thread=thread_of(context))
-    return await queued(context, spec, also={})
+    return await _queued(context, spec, dry_run=values.dry_run)
 
 
 async def _written(context: Context, target: str) -> tuple[Generation, ChatSpec]:

@@ -10,7 +10,7 @@ from bot.core.cards import job_reply, kept_copy
 from bot.core.command import Context, PressHandler
 from bot.core.guards import may_see, own_job
 from bot.core.reply import Reply, Tone, Verb, Visibility
-from storage import cases, favourites, jobs, reports
+from storage import cases, favourites, jobs
 from storage.errors import NotAllowed, NotFound
 from storage.models import Generation
 from storage.schema import Event, EventType, GenerationStatus, JobStatus, Platform
@@ -57,30 +57,6 @@ async def delete(context: Context, target: str) -> Reply:
     return await _card(context, made.job_id)
 
 
-async def report(context: Context, target: str) -> Reply:
-    """Open a case about something visible, or about each picture of a job; the same report twice
-    is one case."""
-    services, workspace_id = context.services, context.actor.workspace.id
-    try:
-        reported = [await _seen(context, target)]
-    except NotFound:
-        reported = [
-            made
-            for made in await services.database.look(
-                cases.generations, target, workspace_id=workspace_id
-            )
-            if made.status in _SHOWN
-        ]
-        if not reported:
-            raise
-        await may_see(context, target)
-    for made in reported:
-        await services.database.run(
-            reports.report, made.id, actor=context.actor, now=services.clock()
-        )
-    return Reply(text=context.texts("report.thanks"), tone=Tone.GOOD, visibility=Visibility.PRIVATE)
-
-
 _SHOWN = (GenerationStatus.VISIBLE, GenerationStatus.BLURRED)
 
 
@@ -125,5 +101,4 @@ PRESSES: dict[Verb, PressHandler] = {
     Verb.AGAIN: remake,
     Verb.FAVOURITE: favourite,
     Verb.DELETE: delete,
-    Verb.REPORT: report,
 }

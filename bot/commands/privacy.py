@@ -19,6 +19,7 @@ from storage import intents, privacy
 from storage.blobs import Blobs
 from storage.errors import NotFound
 from storage.privacy import Everything
+from storage.tiers import kept_days
 
 
 class PrivacyInput(Input):
@@ -36,7 +37,8 @@ async def show_privacy(context: Context, values: PrivacyInput) -> Reply:
         return await _export(context)
     if values.action == "forget":
         return await _ask(context)
-    texts, keeping = context.texts, rules_in(context).keeping
+    texts, rules = context.texts, rules_in(context)
+    keeping = rules.keeping
 
     def days(count: int) -> str:
         return texts("privacy.days", n=count) if count else texts("privacy.until_deleted")
@@ -46,7 +48,9 @@ async def show_privacy(context: Context, values: PrivacyInput) -> Reply:
         text=texts("privacy.text"),
         visibility=Visibility.PRIVATE,
         fields=(
-            Field(label=texts("privacy.generations"), value=days(keeping.generations_days)),
+            Field(
+                label=texts("privacy.generations"), value=days(kept_days(context.actor.tier, rules))
+            ),
             Field(label=texts("privacy.conversations"), value=days(keeping.conversations_days)),
             Field(label=texts("privacy.uploads"), value=days(keeping.uploads_days)),
             Field(label=texts("privacy.ledger"), value=texts("privacy.ledger_kept")),

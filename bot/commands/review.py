@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 from pydantic import Field as Option
 
 from bot.core import review_room
-from bot.core.case_card import NEEDS_WORDS, RULING_OF, ruling_form
+from bot.core.case_card import BLIND_RULING, NEEDS_WORDS, RULING_OF, due_in_words, ruling_form
 from bot.core.command import Command, Context, PressHandler
 from bot.core.inputs import Input, Phrase
 from bot.core.reply import Button, Field, Form, FormField, Reply, Tone, Verb, Visibility
-from storage import credits, review, review_views, strikes
-from storage.errors import BadInput, NotAllowed
-from storage.models import Case
-from storage.review_words import FINAL
+from storage import credits, duty, review, review_appeals, review_blind, review_undo, strikes
+from storage.errors import BadInput, NotAllowed, NotFound
+from storage.review_queue import Waiting, filter_of
+from storage.review_words import FINAL, FIRST
 from storage.rules import rules_of
-from storage.schema import Role, Verdict, role_at_least
+from storage.schema import Millis, Role, Verdict, role_at_least
 
 LISTED = 10
 
 
+ONLY = ("late", "free", "reported", "appealed", "pictures", "answers")
+
+
 class ReviewInput(Input):
-    """Which case, or which code's; without a word the most urgent one."""
+    """Which case, or which part of the queue; without a word the whole of it."""
 
     case: Phrase = Option(default="", json_schema_extra={"kind": "text"})
     code: Phrase = Option(default="", json_schema_extra={"kind": "text"})
+    only: Literal["", "late", "free", "reported", "appealed", "pictures", "answers"] = Option(
+        default="", json_schema_extra={"kind": "choice", "choices": list(ONLY)}
+    )
 
 
 class StrikesInput(Input):
@@ -35,33 +42,58 @@ class StrikesInput(Input):
 
 
 async def review_(context: Context, values: ReviewInput) -> Reply:
-    """The queue, most urgent first, with the first case open."""
-    services, texts = context.services, context.texts
-    workspace_id = context.actor.workspace.id
+    """The queue, most urgent first, with what the law asks of admins until one took note."""
+    services, texts, actor = context.services, context.texts, context.actor
     if values.case:
         return await press_case(context, values.case)
-    waiting = await services.database.look(
-        review_views.queue, workspace_id, code=values.code.upper(), limit=LISTED
-    )
-    lines = [_line(case, context) for case in waiting]
+    wanted = filter_of({"code": values.code.upper()} | _PARTS.get(values.only, {}))
+    waiting = await review_room.waiting(services, actor, wanted=wanted, limit=LISTED)
+    again = await review_room.second_looks(services, actor)
+    now = services.clock()
+    lines = [_line(one, context, now) for one in waiting]
+    if again:
+        lines.append("\n" + texts("review.second_looks", n=len(again)))
+    buttons = [
+        Button(verb=Verb.CASE, target=one.case.id, label=texts("review.open", n=number))
+        for number, one in enumerate(waiting[:5], 1)
+    ]
+    if again:
+        buttons.append(
+            Button(verb=Verb.SECOND_LOOK, target=again[0].id, label=texts("button.second_look"))
+        )
+    text = "\n".join(lines) or texts("review.empty")
+    if await services.database.look(duty.acknowledged, actor.workspace.id) is None:
+        text = f"**{texts('duty.title')}** {texts('duty.text')}\n\n{text}"
+        label = texts("button.duty")
+        buttons.append(Button(verb=Verb.DUTY, target=actor.workspace.id, label=label))
     return Reply(
         title=texts("review.title"),
-        text="\n".join(lines) or texts("review.empty"),
+        text=text,
         visibility=Visibility.PRIVATE,
-        buttons=tuple(
-            Button(verb=Verb.CASE, target=case.id, label=texts("review.open", n=number))
-            for number, case in enumerate(waiting[:5], 1)
-        ),
-        data={"cases": [case.id for case in waiting]},
+        buttons=tuple(buttons),
+        data={"cases": [one.case.id for one in waiting], "second": [case.id for case in again]},
     )
 
 
-def _line(case: Case, context: Context) -> str:
+_PARTS: dict[str, dict[str, object]] = {
+    "late": {"late": True}, "free": {"free": True}, "reported": {"origin": "reported"},
+    "appealed": {"origin": "appealed"}, "pictures": {"kind": "image"}, "answers": {"kind": "chat"},
+}  # fmt: skip
+
+
+def _line(one: Waiting, context: Context, now: Millis) -> str:
+    case, texts = one.case, context.texts
     codes = Verdict.parse(case.verdict).categories()
-    code = codes[0] if codes else "-"
-    return context.texts(
-        "review.line", code=code, severity=case.severity,
-        status=context.texts(f"case_status.{case.status}"), case=case.id,
+    code = codes[0] if codes else texts("case.reported_only")
+    if case.severity >= FIRST:
+        code = texts("case.ncii_short")
+    status = texts(f"case_status.{case.status}")
+    if one.holder:
+        status = texts("review.held_by", name=one.holder)
+    due = due_in_words(case.due_at, texts, now) if case.due_at is not None else ""
+    return texts(
+        "review.line", code=code, severity=min(case.severity, 4), status=status, case=case.id,
+        due=due,
     )  # fmt: skip
 
 
@@ -90,9 +122,10 @@ async def rule(verb: Verb, context: Context, target: str) -> Reply:
     hours = str(context.values.get("hours") or 24)
     if not hours.isdigit() or not 1 <= int(hours) <= 24 * 365:
         raise BadInput("ruling_hours")
+    workspace_id = context.actor.workspace.id
     made = await services.database.run(
         review.decide, context.actor, target, RULING_OF[verb], now=services.clock(),
-        file_sha256=await review_room.digest_of_file(services, context.actor, target),
+        file_sha256=await review_room.digest_of_file(services, workspace_id, target),
         code=str(context.values.get("code") or ""), note=str(context.values.get("note") or ""),
         hours=int(hours),
     )  # fmt: skip
@@ -112,6 +145,43 @@ async def rule(verb: Verb, context: Context, target: str) -> Reply:
     )  # fmt: skip
 
 
+async def press_second_look(context: Context, target: str) -> Reply:
+    """A decided case as if nobody had decided it."""
+    actor = context.actor
+    waiting = await review_room.second_looks(context.services, actor)
+    if target not in {case.id for case in waiting}:
+        raise NotFound("case_over")
+    return await review_room.show_case(context.services, actor, target, context.texts, blind=True)
+
+
+async def look(verb: Verb, context: Context, target: str) -> Reply:
+    """The second look's own ruling: nothing changes but a figure."""
+    services, texts = context.services, context.texts
+    if verb in NEEDS_WORDS and not context.values:
+        case = await services.database.look(
+            review.find, target, workspace_id=context.actor.workspace.id
+        )
+        review_room.may_review(context.actor)
+        form = ruling_form(verb, case, texts)
+        return Reply(title=form.title, form=form, visibility=Visibility.PRIVATE)
+    await services.database.run(
+        review_blind.decide_blind, context.actor, target, BLIND_RULING[verb],
+        code=str(context.values.get("code") or ""), now=services.clock(),
+    )  # fmt: skip
+    return _said(context, "review.looked")
+
+
+async def press_duty(context: Context, target: str) -> Reply:
+    """An admin takes note of what the law asks of whoever runs this."""
+    done = await context.services.database.run(
+        duty.acknowledge, context.actor, now=context.services.clock()
+    )
+    return Reply(
+        text=context.texts("duty.done", name=done.name), tone=Tone.GOOD,
+        visibility=Visibility.PRIVATE,
+    )  # fmt: skip
+
+
 async def press_agree(context: Context, target: str) -> Reply:
     """The second pair of eyes confirms a ban."""
     made = await context.services.database.run(
@@ -123,7 +193,7 @@ async def press_agree(context: Context, target: str) -> Reply:
 async def press_undo(context: Context, target: str) -> Reply:
     """Take one's own ruling back."""
     case = await context.services.database.run(
-        review.undo, context.actor, target, now=context.services.clock()
+        review_undo.undo, context.actor, target, now=context.services.clock()
     )
     return await show_case(context, case.id)
 
@@ -146,7 +216,7 @@ async def press_appeal(context: Context, target: str) -> Reply:
         )  # fmt: skip
         return Reply(title=form.title, form=form, visibility=Visibility.PRIVATE)
     await services.database.run(
-        review.appeal, context.actor, target, str(context.values.get("text") or ""),
+        review_appeals.appeal, context.actor, target, str(context.values.get("text") or ""),
         now=services.clock(),
     )  # fmt: skip
     return _said(context, "appeal.done")
@@ -155,8 +225,10 @@ async def press_appeal(context: Context, target: str) -> Reply:
 async def close_appeal(upheld: bool, context: Context, target: str) -> Reply:
     """Decide an appeal."""
     await context.services.database.run(
-        review.decide_appeal, context.actor, target, upheld=upheld,
-        file_sha256=await review_room.digest_of_file(context.services, context.actor, target),
+        review_appeals.decide_appeal, context.actor, target, upheld=upheld,
+        file_sha256=await review_room.digest_of_file(
+            context.services, context.actor.workspace.id, target
+        ),
         note=str(context.values.get("note") or ""), now=context.services.clock(),
     )  # fmt: skip
     return _said(context, "appeal.upheld" if upheld else "appeal.overturned")
@@ -199,12 +271,19 @@ async def strikes_(context: Context, values: StrikesInput) -> Reply:
 
 async def press_reveal(context: Context, target: str) -> Reply:
     """The held picture, clear, for the moderator who asked; that they looked is written down."""
-    blob = await review_room.reveal(context.services, context.actor, target, context.texts)
-    card = await show_case(context, target)
+    services, actor = context.services, context.actor
+    blob = await review_room.reveal(services, actor, target)
+    blind = target in {case.id for case in await review_room.second_looks(services, actor)}
+    card = await review_room.show_case(services, actor, target, context.texts, blind=blind)
     if blob is None or not card.pictures:
         return card
     clear = card.pictures[0].model_copy(update={"blurred": False})
-    return card.model_copy(update={"pictures": (clear,)})
+    seen = await review_room.exposure(services, actor)
+    text = card.text
+    if seen.rest:
+        rest = context.texts("review.rest", hour=seen.hour, day=seen.day)
+        text = f"**{rest}**\n\n{text}"
+    return card.model_copy(update={"pictures": (clear,), "text": text})
 
 
 REVIEW = Command(
@@ -216,6 +295,9 @@ REVIEW_PRESSES: dict[Verb, PressHandler] = {
     Verb.CASE: press_case,
     Verb.REVEAL: press_reveal,
     **{verb: partial(rule, verb) for verb in RULING_OF},
+    Verb.SECOND_LOOK: press_second_look,
+    **{verb: partial(look, verb) for verb in BLIND_RULING},
+    Verb.DUTY: press_duty,
     Verb.AGREE: press_agree,
     Verb.UNDO: press_undo,
     Verb.APPEAL: press_appeal,

@@ -19,11 +19,11 @@ from storage.access import Asking
 from storage.errors import BadInput, NotAllowed, NotFound
 from storage.models import Member, SettingChange
 from storage.schema import Role, role_at_least
+from storage.tiers import tiers_there_are
 
 TRIED = 200
 """Judged contents a changed filter is tried on before it is saved."""
 ACTIONS = ("show", "set", "why", "history", "undo", "export", "import", "preset")
-PRESETS = ("family", "standard", "artists")
 
 
 class ConfigInput(Input):
@@ -112,24 +112,35 @@ async def _save(context: Context, wanted: dict[str, Any]) -> Reply:
         return await _try_out(context, wanted)
     services = context.services
     made = await services.database.run(
-        book.change, context.actor, wanted, check=config.check, now=services.clock()
+        book.change, context.actor, wanted, check=await _check(context), now=services.clock()
     )
     return _saved(context, made)
 
 
+async def _check(context: Context, text: str = "") -> book.Check:
+    """What a whole set of settings must satisfy here; ``text`` is the file it came from."""
+    tiers = await context.services.database.look(tiers_there_are)
+    return config.checker(context.services.registry.cards, tiers, text)
+
+
 async def _try_out(context: Context, wanted: dict[str, Any]) -> Reply:
     """What a changed filter would have done to what was judged last; the button saves it."""
-    services, texts, space = context.services, context.texts, context.actor.workspace
-    fresh: dict[str, Any] = dict(space.settings)
+    fresh: dict[str, Any] = dict(context.actor.workspace.settings)
     for path, value in wanted.items():
         fresh = book.put(fresh, path, value)
-    config.check(fresh)
+    (await _check(context))(fresh)
+    return await _tried(context, fresh, {"values": wanted})
+
+
+async def _tried(context: Context, fresh: dict[str, Any], data: dict[str, Any]) -> Reply:
+    """What these settings' filters would have done; the button does what ``data`` says."""
+    services, texts, space = context.services, context.texts, context.actor.workspace
     if fresh == dict(space.settings):
         return Reply(text=texts("config.same"), visibility=Visibility.PRIVATE)
     past = await services.database.look(decisions.last_decisions, workspace_id=space.id, most=TRIED)
     tried = backtest([Past.of(row) for row in past], policy_of(fresh))
     intent = await services.database.run(
-        intents.ask, context.actor, "config", {"values": wanted}, now=services.clock()
+        intents.ask, context.actor, "config", data, now=services.clock()
     )
     shown = {row.id: row for row in past}
     examples = [
@@ -226,22 +237,26 @@ async def _export(context: Context, _: ConfigInput) -> Reply:
 
 async def _import(context: Context, values: ConfigInput) -> Reply:
     """Put a whole file in place. A broken one names line and field and changes nothing."""
-    return await _replace(context, values.value.removeprefix("```toml").strip("`"))
+    text = values.value.removeprefix("```toml").strip("`")
+    return await _replace(context, document.load(text), text)
 
 
 async def _preset(context: Context, values: ConfigInput) -> Reply:
     name = values.value.strip() or values.path
-    if name not in PRESETS:
-        raise NotFound("preset_unknown", name=name[:40], known=", ".join(PRESETS))
-    return await _replace(context, (document.PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+    if name not in config.PRESETS:
+        raise NotFound("preset_unknown", name=name[:40], known=", ".join(config.PRESETS))
+    return await _replace(context, config.with_preset(context.actor.workspace.settings, name))
 
 
-async def _replace(context: Context, text: str) -> Reply:
+async def _replace(context: Context, settings: dict[str, Any], text: str = "") -> Reply:
+    """Put whole settings in place; what changes a filter is tried out first."""
     services = context.services
-    settings = document.load(text)
-    config.check(settings, text)
+    check = await _check(context, text)
+    check(settings)
+    if policy_of(settings) != policy_of(context.actor.workspace.settings):
+        return await _tried(context, settings, {"document": settings})
     made = await services.database.run(
-        book.replace, context.actor, settings, check=config.check, now=services.clock()
+        book.replace, context.actor, settings, check=check, now=services.clock()
     )
     return _saved(context, [made] if made is not None else [])
 

@@ -363,7 +363,10 @@ def _held(seen: JobView, generations: list[Generation], texts: Texts) -> str:
     """Why something waits for a moderator: the reason in words, its code, and how to appeal."""
     found = [c for made in generations for c in Verdict.parse(made.verdict).categories()]
     code = found[0] if found else Category.FAULT
-    return texts("card.held", reason=texts(f"category.{code}"), code=code, job=seen.job.id)
+    said = texts("card.held", reason=texts(f"category.{code}"), code=code, job=seen.job.id)
+    if any(made.recipe.get("withdrawn") for made in generations):
+        return f"{texts('card.withdrawn')} {said}"
+    return said
 
 
 def _made_from(made: Generation, spec: ImageSpec, texts: Texts) -> tuple[Button, ...]:

@@ -184,9 +184,12 @@ class CommandInfo(Frozen):
 
 
 def catalog_of(
-    commands: Sequence[Command[Any]], texts: Texts, registry: Registry
+    commands: Sequence[Command[Any]], texts: Texts, registry: Registry, *, all: bool = False
 ) -> list[CommandInfo]:
-    """Commands as front ends offer them. Pure: the words and the input models are enough."""
+    """Commands as front ends offer them. Pure: the words and the input models are enough.
+
+    ``all`` lists those too that no model here can serve.
+    """
     return [
         CommandInfo(
             name=command.name,
@@ -197,7 +200,7 @@ def catalog_of(
             group=command.group,
         )
         for command in commands
-        if available(command.needs, registry)
+        if all or available(command.needs, registry)
     ]
 
 

@@ -7,7 +7,7 @@ fields, the page lists them, the command line sets them by path.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,9 +15,11 @@ from pydantic import ValidationError
 
 from bot.core.reply import Form, FormField, Verb
 from bot.core.texts import LOCALES, Texts
-from moderation.lists import Lists, save_lists
+from moderation.lists import IpMode, Lists, save_lists
+from moderation.marks.facts import LabelProfile, profile_of
 from moderation.policy import Policy
 from storage import book, document
+from storage.book import Check
 from storage.errors import BadInput
 from storage.rules import KEYS, Rules
 
@@ -37,6 +39,12 @@ class Setting:
         """The last words of its sentence keys (``setting.<key>``)."""
         return self.path.replace("*", "all").replace(".", "_")
 
+
+HELP_REGIONS = (
+    "US", "CA", "UK", "IE", "EU", "DE", "FR", "ES", "IT", "NL", "PL", "AU", "NZ", "IN", "JP", "KR",
+    "CN", "TW", "HK", "BR", "MX",
+)  # fmt: skip
+"""Regions whose help lines we know (``help_line.*``)."""
 
 GROUPS: dict[str, tuple[Setting, ...]] = {
     "channels": (
@@ -65,6 +73,20 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
         Setting("credits.role_tiers", "map"),
         Setting("credits.sku_tiers", "map"),
     ),
+    "prices": (
+        Setting("prices.picture", "integer"),
+        Setting("prices.upscale", "integer"),
+        Setting("prices.answer", "integer"),
+        Setting("prices.vision", "integer"),
+        Setting("prices.models", "map"),
+    ),
+    "tiers": (
+        Setting("tiers.monthly_credits", "map"),
+        Setting("tiers.max_queued", "map"),
+        Setting("tiers.max_side", "map"),
+        Setting("tiers.private", "map"),
+        Setting("tiers.retention_days", "map"),
+    ),
     "models": (
         Setting("models.images", "ids"),
         Setting("models.adapters", "ids"),
@@ -77,7 +99,12 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
         Setting("policy.thresholds.VIO.hold", "text"),
         Setting("policy.thresholds.HATE.hold", "text"),
         Setting("policy.thresholds.GORE.blur", "text"),
-        Setting("policy.thresholds.IP.hold", "text"),
+        Setting("learning.on", "flag"),
+    ),
+    "marks": (
+        Setting("lists.ip_mode", "choice", tuple(IpMode)),
+        Setting("lists.help_region", "choice", ("", *HELP_REGIONS)),
+        Setting("label_profile", "choice", tuple(LabelProfile)),
     ),
     "language": (
         Setting("locale", "choice", ("", *LOCALES)),
@@ -92,6 +119,8 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
 """At most five a group, since that is what a Discord dialogue holds; every other setting has its
 path and is set by ``/config action:set``."""
 
+PRESETS = ("family", "standard", "artists")
+"""Ready-made filters: the files of ``storage/presets``."""
 BY_PATH = {setting.path: setting for group in GROUPS.values() for setting in group}
 
 FOREIGN = frozenset({
@@ -115,10 +144,59 @@ def check(settings: Mapping[str, Any], text: str = "") -> None:
         Policy.model_validate(settings.get("policy", {}))
     except ValidationError as error:
         raise document.invalid(error, text, "policy.") from error
+    profile = settings.get("label_profile", LabelProfile.EU)
+    if profile not in frozenset(LabelProfile):
+        why = f"one of: {', '.join(LabelProfile)}"
+        raise BadInput("setting_invalid", path="label_profile", why=why)
     try:
         save_lists(settings, Lists.model_validate(settings.get("lists", {})))
     except ValidationError as error:
         raise document.invalid(error, text, "lists.") from error
+
+
+def checker(models: Iterable[str], tiers: Iterable[str], text: str = "") -> Check:
+    """:func:`check`, and that models and tiers named in prices, tiers and mappings exist."""
+    known_models, known_tiers = sorted(models), sorted(tiers)
+
+    def checked(settings: Mapping[str, Any]) -> None:
+        check(settings, text)
+        rules = Rules.model_validate({k: v for k, v in settings.items() if k in KEYS})
+        named = [("prices.models", name, known_models) for name in rules.prices.models]
+        for column in type(rules.tiers).model_fields:
+            path = f"tiers.{column}"
+            named += [(path, name, known_tiers) for name in getattr(rules.tiers, column)]
+        for key in ("role_tiers", "sku_tiers"):
+            mapped = getattr(rules.credits, key).values()
+            named += [(f"credits.{key}", name, known_tiers) for name in mapped]
+        for path, name, known in named:
+            if name not in known:
+                why = f"{name[:40]} is not one of {', '.join(known)}"
+                raise document.bad(path, why, text)
+
+    return checked
+
+
+def with_preset(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The settings with a preset in force: its filters instead of ours, and of the rest only what
+    any preset speaks of, so that channels, roles and prices stay. Raises ``KeyError``."""
+    ready = {
+        path.stem: document.load(path.read_text(encoding="utf-8"))
+        for path in document.PRESETS.glob("*.toml")
+    }
+    chosen = ready[name]
+    fresh = {key: value for key, value in settings.items() if key != "policy"}
+    for path in sorted({p for one in ready.values() for p in _leaves(one)}):
+        if not path.startswith("policy."):
+            fresh = book.put(fresh, path, book.get(chosen, path))
+    return fresh | ({"policy": chosen["policy"]} if "policy" in chosen else {})
+
+
+def _leaves(settings: Mapping[str, Any], under: str = "") -> Iterator[str]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{under}{key}.")
+        else:
+            yield f"{under}{key}"
 
 
 def default(path: str) -> Any:
@@ -127,6 +205,10 @@ def default(path: str) -> Any:
     if found is None and path.startswith("policy.thresholds."):
         code, line = path.split(".")[2:4]
         found = Policy().of(code).model_dump().get(line)  # type: ignore[arg-type]
+    if found is None and path.startswith("lists."):
+        found = book.get(Lists().model_dump(mode="json"), path.removeprefix("lists.")) or None
+    if path == "label_profile":
+        found = str(profile_of({}))
     return found
 
 
@@ -137,7 +219,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={item}" for key, item in value.items())
+        return ", ".join(f"{key}={shown(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value)
     return str(value)
@@ -156,6 +238,8 @@ def typed(path: str, raw: str) -> Any:
         return None
     setting = BY_PATH.get(path)
     kind = setting.kind if setting is not None else "any"
+    if path.startswith("tiers.") and path.count(".") == 1 and "{" not in raw:
+        kind = "map"
     if kind == "integer":
         if not raw.lstrip("-").isdigit():
             raise BadInput("setting_invalid", path=path[:80], why="a whole number is needed")
@@ -169,8 +253,11 @@ def typed(path: str, raw: str) -> Any:
     if kind == "map":
         pairs = [part.partition("=") for part in raw.replace("\n", ",").split(",") if part.strip()]
         if not all(sep and key.strip() and value.strip() for key, sep, value in pairs):
-            raise BadInput("setting_invalid", path=path[:80], why="write role=tier, role=tier")
-        return {"".join(ids_in(key)): value.strip() for key, _, value in pairs}
+            raise BadInput("setting_invalid", path=path[:80], why="write name=value, name=value")
+        named = {"".join(ids_in(key)): value.strip() for key, _, value in pairs}
+        if path.split(".")[0] in ("prices", "tiers"):
+            return {key: _literal(value.lower()) for key, value in named.items()}
+        return named
     if kind in ("text", "choice", "lines") and not path.startswith("policy."):
         return raw
     return _literal(raw)

@@ -12,11 +12,11 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bot.core.announcer import Announcer
 from bot.core.cards import job_reply
-from bot.core.case_card import case_card
 from bot.core.presenter import Notifier, Presenter
 from bot.core.services import Services
-from storage import cases, outbox, privacy, review_views, views
+from storage import outbox, privacy, views
 from storage.errors import AtelierError, NotFound, RetryLater
 from storage.models import Job
 from storage.schema import TERMINAL_STATUSES, Address, Event, EventType, Millis, Platform
@@ -70,7 +70,7 @@ class Delivery:
         self._busy: set[str] = set()
         self._pauses: dict[str, _Pause] = {}
         self._tick = asyncio.Event()
-        self._notifiers = dict(notifiers or {})
+        self.announcer = Announcer(services, notifiers or {})
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -146,7 +146,8 @@ class Delivery:
         while True:
             try:
                 await self.sweep()
-                await self.announce_cases()
+                await self.announcer.announce_cases()
+                await self.announcer.announce_breaches()
                 if loop.time() - wiped > WIPE_S:
                     await self._services.posts.wipe()
                     wiped = loop.time()
@@ -187,30 +188,6 @@ class Delivery:
                 await asyncio.to_thread(services.blobs.delete, blob)
             gone += len(blobs)
         return gone
-
-    async def announce_cases(self) -> int:
-        """Put the card of every new case into its workspace's review channel, once.
-
-        Returns how many were put. A platform that is unwell is tried again at the next sweep.
-        """
-        services, now = self._services, self._services.clock()
-        waiting = await services.database.look(cases.unannounced, platforms=list(self._notifiers))
-        put = 0
-        for case, space, channel in waiting:
-            texts = services.texts(str(space.settings.get("locale") or "en"))
-            seen = await services.database.look(
-                review_views.view, case.id, workspace_id=space.id, now=now
-            )
-            platform = Platform(space.platform)
-            address = Address(platform=platform, workspace=space.external_id, channel=channel)
-            try:
-                await self._notifiers[platform].notify(address, case_card(seen, texts, now=now))
-            except RetryLater as error:
-                log.info("case %s is announced later: %s", case.id, error)
-                continue
-            await services.database.run(cases.announced, case.id, now=now)
-            put += 1
-        return put
 
     async def _try(self, job_id: str, place: _Place) -> None:
         """One of the three broad excepts: one job's bad card must not stop the others."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from bot.core import trace
 from bot.core.files import preflight
-from bot.core.limits import check_job, check_pace, max_wait_ms
+from bot.core.limits import check_job, check_pace, check_private, max_wait_ms
+from bot.core.quotes import quote
 from bot.core.reply import Visibility
 from moderation.build import rewritten
 from moderation.lists import Lists, lists_of
@@ -18,9 +19,7 @@ from moderation.policy import reasons, wants_help
 from moderation.record import About
 from moderation.settings import policy_of
 from storage import jobs, prices
-from storage.cache import keys_of
 from storage.errors import NotAllowed, NotFound, Refused, RetryLater
-from storage.foresight import foresight
 from storage.models import Job
 from storage.posts import Draft, WriteWithJob
 from storage.queue import flush_outbox
@@ -90,7 +89,11 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
         if not text:
             continue
         beside = tuple(other for where, other in texts.items() if where != surface and other)
-        content = Content(surface=surface, text=text, context=beside + earlier, lists=lists)
+        content = Content(
+            surface=surface, text=text, context=beside + earlier, lists=lists,
+            # A guest workspace's own heads do not judge for it, nor its lists.
+            workspace_id=about.workspace_id if context.venue.installed else "",
+        )  # fmt: skip
         with trace.moment("judged"):
             found_here = await recorder.judge(context.services.prompt_gate, content, policy, about)
         verdicts.append(found_here)
@@ -127,6 +130,8 @@ async def _post_of(context: Context, parent_id: str | None) -> WriteWithJob | No
         return None
     handle, posts = context.handle, context.services.posts
     before = await posts.get(parent_id) if parent_id is not None else None
+    if before is not None and before.private and handle.visibility is Visibility.PUBLIC:
+        check_private(context, True)
     return posts.writer(
         Draft(
             private=handle.visibility is Visibility.PRIVATE
@@ -158,11 +163,7 @@ async def submit_job(
     preflight(spec, context.venue.file_limit)
     await check_job(context, spec)
     card = services.registry.find(spec.model, JobKind(spec.kind))
-    asks = services.recipe_cache and again_of is None
-    keys = keys_of(spec, services.registry) if asks else None
-    seen = await services.database.look(
-        foresight, spec, card, workspace_id=context.actor.workspace.id, keys=keys
-    )
+    asked = await quote(context, spec, again=again_of is not None)
     post = await _post_of(context, parent_id)
     with trace.moment("reserved"):
         job, fresh = await services.database.run(
@@ -172,15 +173,16 @@ async def submit_job(
             key=context.key,
             address=context.address,
             locale=context.texts.locale,
-            price=0 if seen.cached else prices.quote(spec, card),
-            estimate_ms=seen.estimate_ms,
+            price=asked.price,
+            rate=asked.rate,
+            estimate_ms=asked.estimate_ms,
             deadline_ms=prices.deadline_ms(spec, card),
             now=services.clock(),
             max_wait_ms=max_wait_ms(context),
             parent_id=parent_id,
             verdict=verdict,
             also=post,
-            cached=seen.cached,
+            cached=asked.cached,
             again_of=again_of,
         )
     if not fresh:
@@ -189,7 +191,7 @@ async def submit_job(
             await asyncio.to_thread(services.blobs.delete, source.blob)
     context.taken.clear()
     if fresh:
-        services.metrics.submitted(str(spec.kind), cached=seen.cached)
+        services.metrics.submitted(str(spec.kind), cached=asked.cached)
         try:
             with trace.moment("ticket"):
                 await flush_outbox(

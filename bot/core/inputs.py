@@ -152,7 +152,9 @@ def options_of(
         elif source == "loras":
             choices = tuple(a.name for a in registry.adapters_for(card.name, "lora"))
         elif source == "controls":
-            choices = tuple(k for k in ControlKind if registry.control_for(card.name, k))
+            kinds = [k for k in ControlKind if registry.control_for(card.name, k)]
+            choices = tuple(str(k) for k in kinds if registry.annotates(card.name, k))
+            choices += tuple(f"{k} map" for k in kinds)
         elif source == "schedulers":
             choices = card.schedulers
         elif isinstance(source, list):

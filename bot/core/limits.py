@@ -16,7 +16,7 @@ from storage.database import Session
 from storage.errors import LimitReached, NotAllowed
 from storage.rules import Rules, rules_of
 from storage.schema import AnySpec, JobKind, Millis, Role, role_at_least
-from storage.tiers import within
+from storage.tiers import may_be_private, within
 
 if TYPE_CHECKING:
     from bot.core.command import Context
@@ -98,6 +98,16 @@ async def check_pace(context: Context) -> None:
     wait = await services.database.run(_take, member.id, rules_in(context), services.clock())
     if wait:
         raise LimitReached("too_fast", seconds=-(-wait // 1000))
+
+
+def check_private(context: Context, wanted: bool) -> None:
+    """Raise ``LimitReached('tier_private')`` when a private result is wanted and not included.
+
+    In a direct message everything is private by itself, whatever the tier; so it is where no
+    workspace has installed us.
+    """
+    if wanted and context.venue.installed and not context.venue.private:
+        may_be_private(context.actor.tier)
 
 
 def max_wait_ms(context: Context) -> Millis:

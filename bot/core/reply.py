@@ -66,6 +66,11 @@ class Verb(StrEnum):
     APPEAL = "appeal"  # target: case; asks why, then appeals
     UPHOLD = "uphold"  # target: case; the appealed ruling stands
     OVERTURN = "overturn"  # target: case; the appealed ruling falls
+    REPORT_NCII = "report_ncii"  # target: generation or job; an intimate picture without consent
+    SECOND_LOOK = "second_look"  # target: decided case; shows it without what was decided
+    LOOK_APPROVE = "look_approve"  # target: case; the second look's own ruling
+    LOOK_DENY = "look_deny"  # target: case; the same, asks for the rule
+    DUTY = "duty"  # target: workspace; its admin takes note of what the law asks
     AGAIN = "again"  # target: generation; made anew from its recipe, to compare
 
 
@@ -112,6 +117,11 @@ EFFECTS: Mapping[Verb, Effect] = MappingProxyType(
         Verb.OVERTURN: Effect.PRIVATE,
         Verb.CONFIRM: Effect.PRIVATE,
         Verb.REPORT: Effect.PRIVATE,
+        Verb.REPORT_NCII: Effect.PRIVATE,
+        Verb.SECOND_LOOK: Effect.PRIVATE,
+        Verb.LOOK_APPROVE: Effect.PRIVATE,
+        Verb.LOOK_DENY: Effect.FORM,
+        Verb.DUTY: Effect.PRIVATE,
         Verb.FAVOURITE: Effect.PRIVATE,
     }
 )

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.core.case_card import case_card
+from bot.core.case_card import Mark, case_card, shown_prompt, wants_translation
 from bot.core.reply import Reply
 from bot.core.services import Services
 from bot.core.texts import Texts
-from storage import audit, cases, credits, review, review_views
+from moderation.build import listed_words
+from moderation.lists import lists_of
+from storage import (
+    audit,
+    credits,
+    review_blind,
+    review_figures,
+    review_queue,
+    review_views,
+    translations,
+)
 from storage.allowance import DAY_MS
-from storage.errors import LimitReached, NotAllowed, NotFound
-from storage.models import Act, Case, Decision, Entry
-from storage.review_views import Line, RoomMetrics, slider
-from storage.review_words import Ruling
-from storage.schema import CaseStatus, Role, role_at_least
+from storage.errors import NotAllowed, NotFound
+from storage.models import Act, Case, Entry
+from storage.precision import Line, slider
+from storage.review_figures import RoomMetrics
+from storage.review_queue import QueueFilter, Waiting
+from storage.review_views import CaseView
+from storage.review_words import HOUR_MS, ReviewRules, is_sealed
+from storage.rules import rules_of
+from storage.schema import Role, role_at_least
 from storage.workspaces import Actor, account_of
 
 WINDOW_DAYS = 30
@@ -30,85 +43,131 @@ def may_review(actor: Actor) -> None:
 
 
 async def waiting(
-    services: Services,
-    actor: Actor,
-    *,
-    code: str = "",
-    statuses: Sequence[CaseStatus] = review_views.WAITING,
-    limit: int = 100,
-) -> list[Case]:
+    services: Services, actor: Actor, *, wanted: QueueFilter = QueueFilter(), limit: int = 100
+) -> list[Waiting]:
     """The queue, most urgent first."""
     may_review(actor)
     return await services.database.look(
-        review_views.queue, actor.workspace.id, code=code, statuses=statuses, limit=limit
+        review_queue.queue, actor.workspace.id, wanted=wanted, now=services.clock(), limit=limit
     )
 
 
-async def show_case(services: Services, actor: Actor, case_id: str, texts: Texts) -> Reply:
-    """A case's card as it is now; claims nothing."""
+async def second_looks(services: Services, actor: Actor) -> list[Case]:
+    """Decided cases that wait for this moderator's blind second look."""
     may_review(actor)
-    now = services.clock()
-    seen = await services.database.look(
-        review_views.view, case_id[:64], workspace_id=actor.workspace.id, now=now
-    )
-    return case_card(seen, texts, now=now)
+    return await services.database.look(review_blind.waiting, actor, now=services.clock())
 
 
-async def reveal(services: Services, actor: Actor, case_id: str, texts: Texts) -> str | None:
+async def show_case(
+    services: Services, actor: Actor, case_id: str, texts: Texts, *, blind: bool = False
+) -> Reply:
+    """A case's card as it is now; claims nothing, and asks for a translation where one helps."""
+    may_review(actor)
+    seen = await _seen(services, actor, case_id)
+    if not blind and wants_translation(seen, texts.locale):
+        await services.database.run(
+            translations.want, seen.case.id, texts.locale, workspace_id=actor.workspace.id,
+            now=services.clock(),
+        )  # fmt: skip
+    return await drawn(services, seen, texts, lists_in=actor.workspace.settings, blind=blind)
+
+
+async def _seen(services: Services, actor: Actor, case_id: str) -> CaseView:
+    return await services.database.look(
+        review_views.view, case_id[:64], workspace_id=actor.workspace.id, now=services.clock(),
+        file_sha256=await digest_of_file(services, actor.workspace.id, case_id),
+    )  # fmt: skip
+
+
+async def drawn(
+    services: Services,
+    seen: CaseView,
+    texts: Texts,
+    *,
+    lists_in: dict[str, object],
+    blind: bool = False,
+) -> Reply:
+    """The card of what was read, with the listed words of its prompt marked."""
+    marks: list[Mark] = []
+    if not is_sealed(seen.case.verdict):
+        found = await asyncio.to_thread(listed_words, shown_prompt(seen), lists_of(lists_in))
+        marks = [Mark(start, end) for start, end in found]
+    return case_card(seen, texts, now=services.clock(), marks=marks, blind=blind)
+
+
+async def reveal(services: Services, actor: Actor, case_id: str) -> str | None:
     """The blob of a held picture, and a line in the audit log; None when it is sealed or gone."""
-    card = await show_case(services, actor, case_id, texts)
-    if not card.pictures or card.pictures[0].blob is None:
+    may_review(actor)
+    case, blob = await _picture(services, actor, case_id)
+    if blob is None:
         return None
     await services.database.run(
         audit.write, actor.workspace.id, actor_id=actor.member.id, verb="reveal",
-        target=case_id, now=services.clock(),
+        target=case.id, now=services.clock(),
     )  # fmt: skip
-    return card.pictures[0].blob
+    return blob
 
 
-async def twins(services: Services, actor: Actor, case_id: str) -> list[Case]:
-    """Waiting cases about exactly the same pixels."""
+async def veiled(services: Services, actor: Actor, case_id: str) -> str | None:
+    """The blob of a case's picture, to be veiled by whoever shows it; None as :func:`reveal`."""
     may_review(actor)
-    case = await services.database.look(review.find, case_id[:64], workspace_id=actor.workspace.id)
-    return await services.database.look(review_views.twins, case)
+    return (await _picture(services, actor, case_id))[1]
 
 
-async def digest_of_file(services: Services, actor: Actor, case_id: str) -> str:
-    """SHA-256 of the stored file a case is about; empty for an answer, or when it is gone."""
-    case = await services.database.look(review.find, case_id[:64], workspace_id=actor.workspace.id)
-    made = await services.database.look(
-        cases.generation, case.generation_id, workspace_id=actor.workspace.id
+async def _picture(services: Services, actor: Actor, case_id: str) -> tuple[Case, str | None]:
+    case, made = await services.database.look(
+        review_views.subject, case_id[:64], workspace_id=actor.workspace.id
     )
-    if made.blob is None:
+    return case, None if is_sealed(case.verdict) else made.blob
+
+
+async def digest_of_file(services: Services, workspace_id: str, case_id: str) -> str:
+    """SHA-256 of the stored file a case is about; empty for an answer, or when it is gone."""
+    _, made = await services.database.look(
+        review_views.subject, case_id[:64], workspace_id=workspace_id
+    )
+    blob = made.blob
+    if blob is None:
         return ""
-    try:
-        data = await asyncio.to_thread(services.blobs.get, made.blob)
-    except NotFound:
-        return ""
-    return hashlib.sha256(data).hexdigest()
-
-
-async def decide_alike(
-    services: Services, actor: Actor, case_id: str, ruling: Ruling, *, code: str, note: str
-) -> list[Decision]:
-    """One ruling for a case and every waiting case about the same pixels; undone for 10 minutes.
-
-    Cases that somebody else looks at are left to them.
-    """
-    made = []
-    alike = await twins(services, actor, case_id)
-    for one in (case_id, *(case.id for case in alike)):
+    known = _digests.get(blob)
+    if known is None:
         try:
-            made.append(
-                await services.database.run(
-                    review.decide, actor, one, ruling, now=services.clock(), code=code,
-                    note=note, bulk=True,
-                    file_sha256=await digest_of_file(services, actor, one),
-                )
-            )  # fmt: skip
-        except LimitReached:
-            continue
-    return made
+            data = await asyncio.to_thread(services.blobs.get, blob)
+        except NotFound:
+            return ""
+        known = hashlib.sha256(data).hexdigest()
+        while len(_digests) >= _DIGESTS_KEPT:
+            _digests.pop(next(iter(_digests)))
+        _digests[blob] = known
+    return known
+
+
+_digests: dict[str, str] = {}
+"""Blob to digest: a blob's content never changes, and a case is looked at before it is decided."""
+_DIGESTS_KEPT = 2000
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How many held pictures a moderator revealed, and whether a break would be good."""
+
+    hour: int
+    day: int
+    rest: bool
+
+
+async def exposure(services: Services, actor: Actor) -> Exposure:
+    """A moderator's own, now."""
+    may_review(actor)
+    rules: ReviewRules = rules_of(actor.workspace.settings).review
+    now = services.clock()
+    hour, day = [
+        await services.database.look(
+            review_figures.exposure, actor.workspace.id, actor.member.id, now - length
+        )
+        for length in (HOUR_MS, DAY_MS)
+    ]
+    return Exposure(hour, day, hour >= rules.rest_hourly or day >= rules.rest_daily)
 
 
 @dataclass(frozen=True)
@@ -116,8 +175,7 @@ class Figures:
     """How well the room works, and how tiring it is."""
 
     room: RoomMetrics
-    exposure: int
-    """Pictures this moderator revealed in the last 24 hours."""
+    exposure: Exposure
 
 
 async def figures(services: Services, actor: Actor) -> Figures:
@@ -125,12 +183,9 @@ async def figures(services: Services, actor: Actor) -> Figures:
     may_review(actor)
     now = services.clock()
     room = await services.database.look(
-        review_views.metrics, actor.workspace.id, since=now - WINDOW_DAYS * DAY_MS, now=now
+        review_figures.metrics, actor.workspace.id, since=now - WINDOW_DAYS * DAY_MS, now=now
     )
-    seen = await services.database.look(
-        review_views.exposure, actor.workspace.id, actor.member.id, now - DAY_MS
-    )
-    return Figures(room=room, exposure=seen)
+    return Figures(room=room, exposure=await exposure(services, actor))
 
 
 async def thresholds(services: Services, actor: Actor, stage: str, code: str) -> list[Line]:
@@ -138,9 +193,9 @@ async def thresholds(services: Services, actor: Actor, stage: str, code: str) ->
     may_review(actor)
     now = services.clock()
     decided = await services.database.look(
-        review_views.outcomes, actor.workspace.id, now - WINDOW_DAYS * DAY_MS, now + 1
+        review_figures.outcomes, actor.workspace.id, now - WINDOW_DAYS * DAY_MS, now + 1
     )
-    return slider([(case.verdict, right) for case, _, right in decided], stage, code)
+    return slider([outcome.findings() for outcome in decided], stage, code)
 
 
 async def acts(services: Services, actor: Actor, *, limit: int = 200) -> list[Act]:

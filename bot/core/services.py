@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.core.metrics import Metrics
 from bot.core.texts import Texts, texts_for
@@ -17,10 +17,14 @@ from storage.database import Database
 from storage.posts import Posts
 from storage.queue import Wire
 from storage.registry import Registry
+from storage.schema import Address, Platform
 from storage.workspaces import Actor, enrol
 
 if TYPE_CHECKING:
     from bot.core.command import Who
+
+AutomodRules = Callable[[Address], Awaitable[Sequence[Mapping[str, Any]]]]
+"""Raises ``NotAllowed('automod_forbidden')`` when the platform does not let us read them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Services:
     """Judges and keeps decision records."""
     authority: Callable[[], str | None] = lambda: None
     """This studio's signing authority (PEM), for reading marks; ``None`` before there is one."""
+    remark: Callable[[bytes, bytes], bytes] = lambda _stored, copy: copy
+    """Signs a smaller copy of a stored picture; the root gives the one with our identity."""
+    automod: dict[Platform, AutomodRules] = field(default_factory=dict)
+    """How a platform's own word rules are read, by adapters that can: address to API rows."""
     clock: Clock = now_ms
     texts: Callable[[str], Texts] = texts_for
     monthly_credits: int | None = None

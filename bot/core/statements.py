@@ -48,6 +48,8 @@ def statement(seen: JobView, texts: Texts) -> Told:
 
 
 def _title(ruling: RulingView, texts: Texts) -> tuple[str, Tone]:
+    if ruling.hidden:
+        return texts("status.held"), Tone.WARN
     if ruling.status == CaseStatus.APPEALED:
         return texts("ruling.appealed_title"), Tone.INFO
     if ruling.action in AGAINST and ruling.upheld is not False:
@@ -58,6 +60,8 @@ def _title(ruling: RulingView, texts: Texts) -> tuple[str, Tone]:
 
 
 def _sentence(ruling: RulingView, cost: int, texts: Texts) -> str:
+    if ruling.hidden:
+        return texts("ruling.hidden")
     if ruling.question:
         return texts("ruling.asked", question=ruling.question)
     if ruling.upheld is False:

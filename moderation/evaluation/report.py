@@ -68,12 +68,17 @@ async def judge_all(
     records: Iterable[Labelled],
     policy: Policy,
     tell: Callable[[int], None] | None = None,
+    workspace_id: str = "",
 ) -> list[Judged]:
-    """Judge every record as a prompt (or an answer); ``tell`` hears how many are done."""
+    """Judge every record as a prompt (or an answer); ``tell`` hears how many are done.
+
+    ``workspace_id``: whose own heads judge, where it has some.
+    """
     done = []
     for record in records:
         surface = Surface.ANSWER if record.answer else Surface.PROMPT
-        judgement = await pipeline.judge_fully(Content(surface, text=record.text), policy)
+        content = Content(surface, text=record.text, workspace_id=workspace_id)
+        judgement = await pipeline.judge_fully(content, policy)
         codes = severities(judgement, policy)
         verdict: Verdict = judgement.verdict
         done.append(

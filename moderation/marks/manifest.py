@@ -85,6 +85,35 @@ def keep_marks(original: bytes, clean: bytes, identity: Identity) -> bytes:
     return _signed(clean, "png", manifest, identity, (Ingredient(original, suffix, "upload"),))
 
 
+def resign(stored: bytes, copy: bytes, identity: Identity) -> bytes:
+    """A smaller copy of a stored picture with the stored file's manifest as its ingredient and
+    our own assertion about it again: what a chat receives when the file itself is too large.
+
+    What was never ours, or was stored without marks, is copied without them. Raises whatever the
+    library raises on a file it cannot read: a picture without its marks must not leave.
+    """
+    suffix, kind = _suffix_of(stored), _suffix_of(copy)
+    before = read(stored, suffix, identity.ca) if suffix is not None else None
+    if suffix is None or kind is None or before is None or not before.trusted:
+        return copy
+    opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["parent0"]}}
+    smaller = {
+        "action": "c2pa.transcoded", "digitalSourceType": IPTC + before.source_type,
+        "softwareAgent": {"name": "Atelier"},
+    }  # fmt: skip
+    manifest = {
+        "claim_generator_info": [{"name": "Atelier"}],
+        "format": MIME[kind],
+        "title": f"{before.ours.get('mark', 'copy')}.{kind}",
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": [opened, smaller]}},
+            {"label": ASSERTION, "data": before.ours},
+        ],
+    }
+    parent = Ingredient(stored, suffix, "the picture in full")
+    return _signed(copy, kind, manifest, identity, (parent,))
+
+
 def _suffix_of(data: bytes) -> str | None:
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"

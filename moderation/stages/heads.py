@@ -18,6 +18,7 @@ from moderation.policy import Surface
 from storage.schema import Category, Flag
 
 if TYPE_CHECKING:
+    from moderation.heads.local import LocalHeads
     from moderation.heads.model import Heads, Lines
     from moderation.pipeline import Content
 
@@ -52,11 +53,22 @@ class HeadsStage:
         self._slurs = slurs
         self._lock = threading.Lock()
         self._heads: Heads | None = None
+        self._local: Mapping[str, LocalHeads] = {}
 
     @property
     def version(self) -> str:
         """The first digits of the weights' hash; empty before they are read."""
         return self._heads.version if self._heads is not None else ""
+
+    def version_for(self, content: Content) -> str:
+        """The version with which this content is judged: its workspace may have heads of its own,
+        which are named after the shipped ones."""
+        own = self._local.get(content.workspace_id)
+        return f"{self.version}+{own.version}" if own is not None else self.version
+
+    def learn(self, local: Mapping[str, LocalHeads]) -> None:
+        """Take what workspaces learnt (by their ids), instead of what was known before."""
+        self._local = dict(local)
 
     def load(self) -> None:
         """Read the weights (2 MB) and the embedding model (72 MB, shared by all processes)."""
@@ -70,18 +82,16 @@ class HeadsStage:
                 self._heads = shared()
             return self._heads
 
-    def scores(self, text: str) -> dict[Category, float]:
-        """Every head's score for a text on the policy's scale, 0 to 1."""
-        heads = self._loaded()
-        return {
-            code: on_policy_scale(logit, heads.lines[code], *SCALE[code])
-            for code, logit in heads.logits(text).items()
-        }
+    def scores(self, text: str, workspace_id: str = "") -> dict[Category, float]:
+        """Every head's score for a text on the policy's scale, 0 to 1, in a workspace."""
+        heads, own = self._loaded(), self._local.get(workspace_id)
+        reading = heads.read(text)
+        return scaled(reading.logits if own is None else own.logits(reading), heads.lines)
 
     def check(self, content: Content) -> Sequence[Flag]:
         """The findings from ``NOTE`` on; everything measured goes into the decision record."""
         text = content.text or ""
-        scores = self.scores(text)
+        scores = self.scores(text, content.workspace_id)
         for code, score in scores.items():
             note_score(f"{self.name}/{code}", score)
         answer = content.surface is Surface.ANSWER
@@ -102,6 +112,15 @@ class HeadsStage:
                 )
             )
         return flags
+
+
+def scaled(
+    logits: Mapping[Category, float], lines: Mapping[Category, Lines]
+) -> dict[Category, float]:
+    """Logits of every head as scores on the policy's scale."""
+    return {
+        code: on_policy_scale(logit, lines[code], *SCALE[code]) for code, logit in logits.items()
+    }
 
 
 def on_policy_scale(logit: float, lines: Lines, hold: float, block: float, most: float) -> float:

@@ -162,6 +162,20 @@ class TermsStage:
             ):
                 found[pair.category, pair.id + ".across"] = pair.score
 
+    def spots(self, text: str, lists: Lists = EMPTY) -> list[tuple[int, int, Category]]:
+        """Where listed words stand in the text as typed, for a moderator's eye: half-open, in
+        order, none overlapping. Words hidden by look-alikes have no place and are left out."""
+        matcher, _ = self._loaded(lists)
+        raw = text.casefold()
+        if len(raw) != len(text) or len(text) > MAX_CHARS:
+            return []
+        hits = [h for h in matcher.raw(raw) if h.rule.category is not None and _counts(h)]
+        found: list[tuple[int, int, Category]] = []
+        for hit in sorted(hits, key=lambda h: (h.start, -h.end)):
+            if hit.rule.category is not None and (not found or hit.start >= found[-1][1]):
+                found.append((hit.start, hit.end, hit.rule.category))
+        return found
+
     def mentions_minor(self, text: str) -> bool:
         """True when the text names a minor or an age below 18 (for checks of the picture)."""
         matcher, _ = self._loaded()

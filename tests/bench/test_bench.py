@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from worker.bench.families import KINDS, families
 from worker.bench.gpu import checks, refusal
 from worker.bench.measure import Measure, alternate, jain, percentile, table
+from worker.bench.subjects import subjects
 from worker.bench.traffic import Wish, simulate, two_models
 
 
@@ -59,6 +61,16 @@ def test_the_gpu_checks_run_to_their_end_on_small_shapes() -> None:
     for word in ("row alone and in 8", "fixed bucket", "together", "shared weights", "copy"):
         assert word in names
     assert next(m for m in found if "shared weights" in m.name).identity == "outputs equal"
+
+
+def test_every_family_shares_passes_and_keeps_every_picture() -> None:
+    """What `atelier bench` measures on tiny models; one round, since speed is not asked here."""
+    found = families(subjects(None, size=64, steps=2), 1)
+    for letter in ("b2", "m"):
+        measures = [m for m in found if m.letter == letter]
+        assert len(measures) == len(KINDS)
+        assert all(m.target_met for m in measures), measures
+    assert all(m.identity == "pictures equal" for m in found if m.letter == "b")
 
 
 def test_without_a_gpu_it_says_so_clearly() -> None:

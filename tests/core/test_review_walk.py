@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 
 from bot.core.delivery import Delivery
 from bot.core.reply import EFFECTS, Effect, Reply, Verb
-from bot.core.review_room import reveal
+from bot.core.review_room import reveal, show_case
 from bot.core.services import Services
 from storage import audit
 from storage.database import Database
@@ -155,7 +155,7 @@ async def test_a_new_case_goes_into_the_review_channel_once(
 ) -> None:
     job = (await fake.say("imagine", prompt="a statue")).job_id or ""
     hold(database, services, job, Category.SEX)
-    assert await delivery.announce_cases() == 0, "no review channel was chosen"
+    assert await delivery.announcer.announce_cases() == 0, "no review channel was chosen"
 
     def choose(session: Session) -> None:
         row = session.exec(select(Workspace)).one()
@@ -164,9 +164,9 @@ async def test_a_new_case_goes_into_the_review_channel_once(
 
     database.write(choose)
     fake.fail_before = 1
-    assert await delivery.announce_cases() == 0
-    assert await delivery.announce_cases() == 1
-    assert await delivery.announce_cases() == 0
+    assert await delivery.announcer.announce_cases() == 0
+    assert await delivery.announcer.announce_cases() == 1
+    assert await delivery.announcer.announce_cases() == 0
     [(address, card)] = fake.notices
     assert address.channel == "mods" and "案件" in card.title
     assert card.pictures[0].blurred
@@ -175,10 +175,17 @@ async def test_a_new_case_goes_into_the_review_channel_once(
 async def test_sealed_content_is_shown_to_nobody(
     fake: FakeAdapter, services: Services, database: Database
 ) -> None:
-    job = (await fake.say("imagine", prompt="x")).job_id or ""
+    job = (await fake.say("imagine", prompt="the beach")).job_id or ""
     case = hold(database, services, job, Category.CSAE)
-    opened = await fake.press(Verb.CASE, case.id, **MOD)
-    assert opened.pictures[0].blob is None and "Sealed" in opened.pictures[0].note
+    assert (await fake.say("review", **MOD)).data["cases"] == []
+    for verb in (Verb.CASE, Verb.APPROVE, Verb.DENY):
+        assert (await fake.press(verb, case.id, **MOD, code="SEX")).code == "case_unknown"
+    mod = await services.actor(fake.who("mod", "moderator"))
+    card = await show_case(services, mod, case.id, services.texts("en"))
+    assert card.title == "Sealed" and not card.pictures and not card.buttons
+    assert "beach" not in card.model_dump_json()
+    assert await reveal(services, mod, case.id) is None
+    assert database.read(lambda s: s.exec(select(Act)).all()) == []
 
 
 async def test_revealing_is_a_moderator_s_and_is_written_down(
@@ -186,11 +193,10 @@ async def test_revealing_is_a_moderator_s_and_is_written_down(
 ) -> None:
     job = (await fake.say("imagine", prompt="a statue")).job_id or ""
     case = hold(database, services, job, Category.SEX)
-    texts = services.texts("en")
     with pytest.raises(NotAllowed):
-        await reveal(services, await services.actor(fake.who("ann")), case.id, texts)
+        await reveal(services, await services.actor(fake.who("ann")), case.id)
     mod = await services.actor(fake.who("mod", "moderator"))
-    assert await reveal(services, mod, case.id, texts) is not None
+    assert await reveal(services, mod, case.id) is not None
     assert database.read(lambda s: audit.lines(s, case.workspace_id))[0].verb == "reveal"
 
 

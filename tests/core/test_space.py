@@ -280,12 +280,15 @@ async def test_set_undo_history_export_import(fake: FakeAdapter, database: Datab
     assert refused.data["params"]["path"] == "limits.burst"
     before = settings(database)
     assert settings(database) == before
-    await admin(action="import", value=text)
+    tried = await admin(action="import", value=text)
+    assert settings(database) == before, "a file that changes a filter is tried out first"
+    await fake.press(Verb.CONFIRM, tried.buttons[0].target, **ADMIN)
     assert settings(database)["policy"] == {"thresholds": {"HATE": {"hold": 0.3}}}
     kept = await admin(action="history")
     assert len(kept.data["changes"]) == 4
-    await admin(action="preset", value="family")
-    assert settings(database)["limits"] == {"account_age_days": 30}
+    tried = await admin(action="preset", value="family")
+    await fake.press(Verb.CONFIRM, tried.buttons[0].target, **ADMIN)
+    assert settings(database)["limits"] == {"account_age_days": 30, "burst": 5}
     assert (await admin(action="preset", value="pirates")).code == "preset_unknown"
     assert len(database.read(lambda s: s.exec(select(SettingChange)).all())) == 5
 

@@ -16,16 +16,20 @@ from typing import Any
 import simcord
 from PIL import Image
 from playwright.async_api import Page, async_playwright
+from sqlmodel import Session, select
 
 from bot.adapters.discord.app import DiscordClient
 from bot.adapters.discord.render import pages, words_for
 from bot.commands import COMMANDS, PRESSES
 from bot.core.command import Core
+from bot.core.delivery import Delivery
 from bot.core.reply import Reply
 from storage.database import Database
 from storage.embedded import EmbeddedValkey
 from storage.migrate import migrate
+from storage.models import Case, Workspace
 from storage.queue import Wire
+from storage.schema import Category, Flag, Outcome, Platform, Verdict
 from tests.discord.cards import every_card
 from tests.discord.stage import Stage, StageClock, apple, build_stage
 from tests.fakes import make_services
@@ -99,12 +103,72 @@ async def shoot(stage: Stage, browser: Any, locale: str, folder: Path) -> None:
             await page.wait_for_timeout(1500)
 
         await look(browser, preview.url, folder / f"dialogue-{locale}.png", press)
+    await review_room(stage, browser, locale, folder)
     desk = stage.guild.create_text_channel("setup")
     await stage.boss.slash(desk, "setup")
     async with stage.env.preview(
         desk, viewers=[stage.boss], layout="channel", locale=LOCALES[locale]
     ) as preview:
         await look(browser, preview.url, folder / f"setup-{locale}.png")
+    desk = stage.guild.create_text_channel("config")
+    await stage.boss.slash(desk, "config", action="set", path="prices.picture", value="150")
+    await stage.boss.slash(desk, "config")
+    async with stage.env.preview(
+        desk, viewers=[stage.boss], layout="channel", locale=LOCALES[locale]
+    ) as preview:
+        await look(browser, preview.url, folder / f"config-{locale}.png")
+        name = words_for(locale)("group.prices")
+
+        async def open_group(page: Page) -> None:
+            await page.get_by_role("button", name=name).last.click()
+            await page.wait_for_timeout(1500)
+
+        await look(browser, preview.url, folder / f"config-dialogue-{locale}.png", open_group)
+
+
+HELD = Verdict(
+    outcome=Outcome.HOLD,
+    flags=frozenset({Flag(category=Category.SEX, score=0.6, stage="image.nudenet")}),
+)
+WISHES = {"en": "a marble statue of a naked goddess", "zh": "裸体女神的大理石雕像"}
+
+
+async def review_room(stage: Stage, browser: Any, locale: str, folder: Path) -> None:
+    """A case in the moderators' channel, that it is late, and what a report is answered with."""
+    mods = stage.guild.create_text_channel(f"mods-{locale}")
+
+    def choose(session: Session) -> None:
+        row = session.exec(select(Workspace).where(Workspace.platform == Platform.DISCORD)).one()
+        row.settings = row.settings | {"review_channel": str(mods.id), "locale": locale}
+        session.add(row)
+
+    stage.database.write(choose)
+    await stage.ann.slash(stage.channel, "imagine", prompt=WISHES[locale])
+    stage.finish(stage.picture(verdict=HELD))
+    await stage.deliver()
+    shown = stage.client.presenter
+    clock = stage.services.clock
+    delivery = Delivery(stage.services, {Platform.DISCORD: shown}, {Platform.DISCORD: shown})
+    await delivery.announcer.announce_cases()
+
+    def late(session: Session) -> None:
+        for case in session.exec(select(Case).where(Case.status == "open")):
+            case.due_at = clock() - 75 * 60_000
+            session.add(case)
+
+    stage.database.write(late)
+    await delivery.announcer.announce_breaches()
+    async with stage.env.preview(
+        mods, viewers=[stage.mod], layout="channel", locale=LOCALES[locale]
+    ) as preview:
+        await look(browser, preview.url, folder / f"review-{locale}.png")
+
+    def follow(session: Session) -> None:
+        row = session.exec(select(Workspace).where(Workspace.platform == Platform.DISCORD)).one()
+        row.settings = {}
+        session.add(row)
+
+    stage.database.write(follow)
 
 
 def painted(stage: Stage, reply: Reply) -> Reply:

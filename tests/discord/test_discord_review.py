@@ -53,8 +53,8 @@ async def test_from_held_to_posted_on_discord(stage: Stage) -> None:
     await stage.deliver()
     (card,) = stage.cards()
     assert "Held for review" in texts_of(card)
-    assert await delivery(stage).announce_cases() == 1
-    assert await delivery(stage).announce_cases() == 0
+    assert await delivery(stage).announcer.announce_cases() == 1
+    assert await delivery(stage).announcer.announce_cases() == 0
     (notice,) = stage.cards(room)
     assert "Case: SEX" in texts_of(notice) and "marble statue" in texts_of(notice)
     assert {"Approve", "Deny", "Escalate"} <= set(labels_of(notice))
@@ -74,7 +74,7 @@ async def test_from_held_to_posted_on_discord(stage: Stage) -> None:
     await fill(stage.ann, opened, text="It is art.")
     case = stage.database.read(lambda s: s.exec(select(Case)).one())
     assert case.status == "appealed"
-    assert await delivery(stage).announce_cases() == 1
+    assert await delivery(stage).announcer.announce_cases() == 1
     again = stage.cards(room)[-1]
     assert "It is art." in texts_of(again)
     said = await stage.mod.click(stage.shown(again), label="Overturn")
@@ -97,8 +97,8 @@ async def test_a_review_channel_that_is_gone_costs_nothing(stage: Stage) -> None
     await stage.ann.slash(stage.channel, "imagine", prompt="a statue")
     stage.finish(stage.picture(verdict=HELD))
     choose(stage, 1)
-    assert await delivery(stage).announce_cases() == 1
-    assert await delivery(stage).announce_cases() == 0
+    assert await delivery(stage).announcer.announce_cases() == 1
+    assert await delivery(stage).announcer.announce_cases() == 0
 
 
 async def test_an_export_comes_as_a_file_that_only_one_sees(stage: Stage) -> None:

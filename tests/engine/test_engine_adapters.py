@@ -33,7 +33,7 @@ from worker.engine.errors import ModelUnavailable
 from worker.engine.runners import pixels
 from worker.engine.runners.image import ImageRunner
 from worker.engine.runners.modes.adapters import clip_pixels
-from worker.engine.runners.modes.control import canny
+from worker.engine.runners.modes.annotate import canny
 
 TOKEN = "<toy>"
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moderation.evaluation import gate
 from moderation.pipeline import Content
 from moderation.policy import DEFAULT_POLICY, Surface, decide
 from moderation.stages.lexicon import Lexicon, Pair, Rule, built_in, parse_lexicon
@@ -31,8 +32,12 @@ def outcome(text: str, surface: Surface = Surface.PROMPT, *context: str) -> Outc
     return verdict(text, surface, *context).outcome
 
 
+PUBLIC = Path(gate.__file__).parent / "public"
+
+
 def lines(name: str) -> list[str]:
-    return [line for line in (DATA / name).read_text(encoding="utf-8").splitlines() if line]
+    folder = DATA if (DATA / name).exists() else PUBLIC
+    return [line for line in (folder / name).read_text(encoding="utf-8").splitlines() if line]
 
 
 @pytest.mark.parametrize(

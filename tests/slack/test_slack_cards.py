@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 from PIL import Image
 from sqlmodel import select
 
+from bot.core import config
 from storage.jobs import Made
-from storage.models import Job, Post
+from storage.models import Job, Post, Workspace
 from storage.schema import (
     Category,
     Event,
@@ -102,8 +104,8 @@ async def test_what_is_held_is_not_uploaded(studio: Studio, ann: Person) -> None
     await studio.finish(held)
     await until(lambda: "Held for review" in card.shown())
     assert studio.server.files == {}
-    assert "GORE" in card.shown()
-    assert "tell a moderator" in card.shown()
+    assert "GORE" not in card.shown() and "GORE" in (await until(ann.notes))[-1]
+    assert "tell a moderator" in ann.notes()[-1]
 
 
 async def test_a_refused_prompt_is_said_to_its_writer_only(studio: Studio, ann: Person) -> None:
@@ -270,6 +272,47 @@ async def test_home_shows_balance_line_history_and_settings(studio: Studio, ann:
     await ann.act(shown[0], None)
     again = await card_in(studio, ann.direct)
     assert any(b["type"] == "image" for b in again.blocks)
+
+
+def settings_of(studio: Studio) -> dict[str, Any]:
+    return studio.database.read(lambda s: dict(s.exec(select(Workspace)).one().settings))
+
+
+async def test_an_admin_changes_settings_from_home_and_nobody_else_does(
+    studio: Studio, ann: Person, bob: Person
+) -> None:
+    server = studio.server
+    server.people["UBOB"] = {"is_admin": True}
+
+    def controls(who: str) -> dict[str, dict[str, Any]]:
+        blocks = server.homes[who]["blocks"] if who in server.homes else []
+        drawn = [b["accessory"] for b in blocks if "accessory" in b]
+        return {b["value"]: b for b in drawn if b["action_id"].startswith("press.config.")}
+
+    for person in (ann, bob):
+        await person.event({"type": "app_home_opened", "user": person.id, "channel": person.direct,
+                            "tab": "home"})  # fmt: skip
+        await until(lambda: person.id in server.homes)  # noqa: B023  (awaited at once)
+    assert controls("UANN") == {}
+    assert set(controls("UBOB")) == set(config.GROUPS)
+    before = json.dumps(server.homes["UBOB"])
+
+    await bob.act(controls("UBOB")["limits"], None)
+    view = await until(lambda: next(
+        (v for v in server.views.values() if any(b["type"] == "input" for b in v["blocks"])), None
+    ))  # fmt: skip
+    await bob.submit(view, **{"limits.per_minute": "7"})
+    await until(lambda: settings_of(studio) == {"limits": {"per_minute": 7}})
+    after = await until(lambda: (now := json.dumps(server.homes["UBOB"])) != before and now)
+    assert "7" in after
+
+    # The same dialogue in the hands of somebody else, and the button of a tab they never saw.
+    await ann.submit(view | {"id": "VSTOLEN"}, **{"limits.per_minute": "9000"})
+    await until(lambda: any("admin" in m.text for m in server.in_channel(ann.direct)))
+    await ann.act(controls("UBOB")["limits"], None)
+    await until(lambda: any("admin" in json.dumps(v) for v in server.views.values()
+                            if not any(b["type"] == "input" for b in v["blocks"])))  # fmt: skip
+    assert settings_of(studio) == {"limits": {"per_minute": 7}}
 
 
 async def test_the_messages_tab_suggests_prompts(studio: Studio, ann: Person) -> None:

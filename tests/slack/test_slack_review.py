@@ -46,6 +46,10 @@ async def test_from_held_to_posted_on_slack(studio: Studio, ann: Person, bob: Pe
     card = await card_in(studio)
     await studio.finish(held(studio))
     await until(lambda: "Held for review" in card.shown())
+    # The channel reads that it is held, who asked reads why.
+    assert "SEX" not in card.shown() and "Whoever asked was told why" in card.shown()
+    assert "(SEX)" in (await until(ann.notes))[-1]
+    before = len(ann.notes())
 
     def choose(session: Session) -> None:
         row = session.exec(select(Workspace).where(Workspace.platform == Platform.SLACK)).one()
@@ -55,8 +59,8 @@ async def test_from_held_to_posted_on_slack(studio: Studio, ann: Person, bob: Pe
     studio.database.write(choose)
     server.channels.add("C2")
     delivery = Delivery(studio.services, {}, {Platform.SLACK: studio.part})
-    assert await delivery.announce_cases() == 1
-    assert await delivery.announce_cases() == 0
+    assert await delivery.announcer.announce_cases() == 1
+    assert await delivery.announcer.announce_cases() == 0
 
     def in_room() -> list[Stored]:
         return [m for m in server.messages.values() if m.channel == "C2"]
@@ -64,13 +68,14 @@ async def test_from_held_to_posted_on_slack(studio: Studio, ann: Person, bob: Pe
     (notice,) = in_room()
     assert "Case: SEX" in notice.shown() and "marble statue" in notice.shown()
     await ann.press(notice, "approve")
-    assert "Only a moderator" in (await until(ann.notes))[-1]
+    await until(lambda: any("Only a moderator" in note for note in ann.notes()))
 
     seen = len(server.of("views.update"))
     await bob.press(notice, "deny")
     view = await dialogue(studio, seen)
     await bob.submit(view, code="SEX", note="Not in this channel.")
-    await until(lambda: "A person decided this" in card.shown())
+    await until(lambda: any("A person decided this" in note for note in ann.notes()))
+    assert "SEX" not in card.shown() and len(ann.notes()) > before
     assert buttons(card.blocks, "appeal")
 
     seen = len(server.of("views.update"))
@@ -82,7 +87,7 @@ async def test_from_held_to_posted_on_slack(studio: Studio, ann: Person, bob: Pe
     )
     case = studio.database.read(lambda s: s.exec(select(Case)).one())
     assert case.status == "appealed"
-    assert await delivery.announce_cases() == 1
+    assert await delivery.announcer.announce_cases() == 1
     again = in_room()[-1]
     assert "It is art." in again.shown()
     await cyd.press(again, "overturn")

@@ -11,7 +11,7 @@ from sqlmodel import Session, select
 from storage import cases, jobs, ledger, linking, privacy
 from storage.database import Database
 from storage.jobs import Made
-from storage.models import Generation, Job, Member, Workspace
+from storage.models import Generation, Job, Member, Tier, Workspace
 from storage.schema import (
     CaseOrigin,
     Control,
@@ -210,3 +210,33 @@ def test_forgetting_takes_every_upload_along(database: Database) -> None:
     done = database.write(privacy.forget, ann.member, now=START)
     assert sorted(done.blobs) == [upload(number).blob for number in range(1, 5)]
     assert uploads_in(database) == []
+
+
+def test_results_go_by_the_tightest_of_workspace_and_tier(database: Database) -> None:
+    """ann is free, bob is pro; the workspace keeps 60 days, its free tier 10, the operator's
+    pro tier 30."""
+    ann, bob = actor(database, "ann"), actor(database, "bob", tier="pro")
+    hers = [made(database, ann, image_spec(f"apple {n}")) for n in range(2)]
+    his = made(database, bob, image_spec("pear"))
+
+    def keep(session: Session) -> None:
+        space = session.get_one(Workspace, ann.workspace.id)
+        space.settings = {"keeping": {"generations_days": 60, "uploads_days": 0},
+                          "tiers": {"retention_days": {"free": 10, "pro": 50}}}  # fmt: skip
+        session.get_one(Tier, "pro").retention_days = 30
+        session.flush()
+
+    def left() -> set[str]:
+        shown = select(Generation.id).where(Generation.status == GenerationStatus.VISIBLE)
+        return database.read(lambda s: set(s.exec(shown)))
+
+    database.write(keep)
+    assert left() == {*hers, his}
+    assert database.write(privacy.sweep, now=START + 9 * DAY) == []
+    one = database.write(privacy.sweep, now=START + 11 * DAY, limit=1)
+    assert len(one) == 1 and his in left()
+    assert len(database.write(privacy.sweep, now=START + 11 * DAY, limit=1)) == 1
+    assert left() == {his}
+    assert database.write(privacy.sweep, now=START + 29 * DAY) == []
+    assert len(database.write(privacy.sweep, now=START + 31 * DAY)) == 1
+    assert left() == set()

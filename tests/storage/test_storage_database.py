@@ -125,7 +125,9 @@ def test_a_read_keeps_nothing_it_wrote(database: Database) -> None:
     assert database.read(lambda session: session.get(Account, "stray")) is None
 
 
-def test_a_busy_file_is_tried_again_then_given_up(sqlite_url: str) -> None:
+def test_a_busy_file_is_tried_again_then_given_up(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database, other = Database(sqlite_url), Database(sqlite_url)
     calls = 0
 
@@ -135,11 +137,8 @@ def test_a_busy_file_is_tried_again_then_given_up(sqlite_url: str) -> None:
         ledger.open_account(session, "member:ann")
         return "done"
 
-    # Tests do not wait the five seconds a command would; outside any transaction.
-    pooled = database.engine.raw_connection()
-    pooled.cursor().execute("PRAGMA busy_timeout=30")
-    pooled.close()
-
+    # Tests do not wait the five seconds a command would.
+    monkeypatch.setattr("storage.database._BUSY_S", 0.05)
     with other.transaction() as session:
         ledger.open_account(session, "member:ben")
         with pytest.raises(RetryLater):

@@ -251,12 +251,20 @@ class FakeStudio:
 def make_core(studio: FakeStudio) -> Core:
     """The real core with scripted handlers: real validation, real sentences, made-up jobs."""
 
+    def quoted(price: int) -> Reply:
+        facts = {"price": price, "available": studio.credits, "dry_run": True}
+        return Reply(visibility=Visibility.PRIVATE, data=facts)
+
     async def imagine(context: Context, values: ImagineInput) -> Reply:
+        if values.dry_run:
+            return quoted(values.count)
         studio.invocations.append(("imagine", values, context))
         spec = resolve(values.model_copy(update={"image": None}), context.services.registry)
         return studio.open_job(context, spec.prompt, JobKind.IMAGE, spec)
 
     async def ask(context: Context, values: AskInput) -> Reply:
+        if values.dry_run:
+            return quoted(1)
         studio.invocations.append(("ask", values, context))
         return studio.open_job(context, values.prompt, JobKind.CHAT, values)
 

@@ -389,8 +389,8 @@ async def test_a_late_finding_withdraws_what_was_shown(
 ) -> None:
     script = [Text("Fine so far. "), Text("Now BLOCKME. "), 30]
     job = await work(floor, engine, chat_spec(), script)
-    assert (job.status, job.error_code) == (JobStatus.REJECTED, "output_refused")
-    assert made(database)[0].text is None
+    assert (job.status, job.error_code) == (JobStatus.REJECTED, "answer_withdrawn"), "it says so"
+    assert made(database)[0].text is None and made(database)[0].recipe["withdrawn"]
     assert engine.runs[0].asked.is_set(), "the engine does not go on writing it"
     assert spent(database) == 0
     kept = database.read(jobs.conversation, workspace_id=job.workspace_id, thread="t1")
@@ -405,6 +405,7 @@ async def test_a_held_answer_is_written_to_its_end_unseen(
     job = await work(floor, engine, chat_spec(), script)
     assert job.status == JobStatus.SUCCEEDED
     assert (made(database)[0].status, made(database)[0].text) == ("held", text)
+    assert made(database)[0].recipe["withdrawn"], "its first sentence had been shown"
     kept = database.read(jobs.conversation, workspace_id=job.workspace_id, thread="t1")
     assert kept == [], "the model does not see what nobody may see"
 

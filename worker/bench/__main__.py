@@ -14,12 +14,29 @@ from pathlib import Path
 from worker.bench.measure import Measure, table
 from worker.settings import WorkerSettings
 
-ORDER = ("a", "b", "b2", "c", "d", "e", "g", "h", "i", "j", "k", "l", "m", "trace", "mem")
+ORDER = (
+    "a",
+    "b",
+    "b2",
+    "c",
+    "d",
+    "e",
+    "g",
+    "h",
+    "i",
+    "j",
+    "k",
+    "l",
+    "m",
+    "families",
+    "trace",
+    "mem",
+)
 
 
 def plan(quick: bool, starter: Path | None) -> tuple[dict[str, Callable[[], list[Measure]]], str]:
     """The measures by letter, and what they are taken on."""
-    from worker.bench import delivery, pictures, talk, traffic, waking
+    from worker.bench import delivery, families, pictures, talk, traffic, waking
     from worker.bench.subjects import subjects
 
     rounds = 3 if quick else 7
@@ -42,6 +59,8 @@ def plan(quick: bool, starter: Path | None) -> tuple[dict[str, Callable[[], list
         "k": lambda: pictures.previews(it, rounds),
         "l": lambda: pictures.cancelling(it),
         "m": lambda: pictures.identity(it),
+        # Every family costs rounds of its own: not within a minute.
+        "families": lambda: [] if quick else families.families(it, rounds),
         "trace": lambda: traffic.two_models(0.5 if quick else 1.0),
         "mem": lambda: pictures.peak_memory(it),
     }, it.name

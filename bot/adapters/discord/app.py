@@ -8,6 +8,7 @@ from typing import Any
 import discord
 from discord import app_commands
 
+from bot.adapters.discord.automod import AutomodReader
 from bot.adapters.discord.button import PressButton
 from bot.adapters.discord.catalog import Words, build
 from bot.adapters.discord.desk import Desk
@@ -23,6 +24,7 @@ from bot.adapters.discord.setup import SetupControl, Wizard
 from bot.adapters.discord.talk import Talk
 from bot.core.command import Core
 from bot.core.texts import LOCALES
+from storage.schema import Platform
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class DiscordClient(discord.Client):
         self.tree.error(self._failed)
         self.menus = Menus(self.desk, {info.name: info for info in core.catalog("en")})
         self._talk = Talk(self.desk)
+        core.services.automod[Platform.DISCORD] = AutomodReader(self)
         guesses = Guesses(core)
         for info in core.catalog("en"):
             self.tree.add_command(build(info, self._run, guesses))

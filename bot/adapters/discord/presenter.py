@@ -59,7 +59,7 @@ class DiscordPresenter:
         channel_gap_s: float = CHANNEL_GAP_S,
     ) -> None:
         self._posts = services.posts
-        self.hands = Hands(client, services.blobs)
+        self.hands = Hands(client, services.blobs, services.remark)
         self.editor = Editor(self._refresh, gap_s, channel_gap_s)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._prints: dict[str, list[str]] = {}

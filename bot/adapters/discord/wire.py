@@ -12,7 +12,7 @@ from typing import Any
 import discord
 from discord import ui
 
-from bot.adapters.discord.files import DEFAULT_LIMIT, Fitted, fit_all
+from bot.adapters.discord.files import DEFAULT_LIMIT, Fitted, Remark, fit_all, unmarked
 from bot.adapters.discord.render import Page
 from storage.blobs import Blobs
 
@@ -25,9 +25,10 @@ interaction's token can edit."""
 class Hands:
     """Sends and edits pages."""
 
-    def __init__(self, client: discord.Client, blobs: Blobs) -> None:
+    def __init__(self, client: discord.Client, blobs: Blobs, remark: Remark = unmarked) -> None:
         self.client = client
         self._blobs = blobs
+        self._remark = remark
 
     def limit_of(self, channel: int) -> int:
         """Largest file in bytes in a channel, as far as the cache knows."""
@@ -37,7 +38,7 @@ class Hands:
 
     async def fit(self, page: Page, limit: int) -> list[Fitted]:
         """The page's pictures as uploads of at most ``limit`` bytes each."""
-        return await fit_all(self._blobs, page.files, limit)
+        return await fit_all(self._blobs, page.files, limit, self._remark)
 
     async def send(
         self,
@@ -49,7 +50,7 @@ class Hands:
         limit: int | None = None,
     ) -> int:
         """A new message; its id. The same ``nonce`` within minutes is the same message."""
-        fitted = await fit_all(self._blobs, page.files, limit or self.limit_of(channel))
+        fitted = await self.fit(page, limit or self.limit_of(channel))
         options: dict[str, Any] = {}
         if reply_to is not None:
             options["reference"] = discord.MessageReference(
@@ -70,7 +71,7 @@ class Hands:
         self, channel: int, message: int, page: Page, *, limit: int | None = None
     ) -> None:
         """Make a message of ours show this page."""
-        fitted = await fit_all(self._blobs, page.files, limit or self.limit_of(channel))
+        fitted = await self.fit(page, limit or self.limit_of(channel))
         partial = self.client.get_partial_messageable(channel).get_partial_message(message)
         await partial.edit(
             view=laid_out(page, fitted),
@@ -97,7 +98,7 @@ class Hands:
         pages goes along as a file: nothing is cut.
         """
         page = pages[0]
-        fitted = await fit_all(self._blobs, page.files, limit or DEFAULT_LIMIT)
+        fitted = await self.fit(page, limit or DEFAULT_LIMIT)
         view = laid_out(page, fitted)
         files = [one.upload() for one in fitted]
         if len(pages) > 1 and whole:

@@ -10,6 +10,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.adapters.slack.calls import Closed, Gone, Refusal, asked
 from bot.adapters.slack.pictures import Pictures
+from bot.adapters.slack.quiet import for_all, for_one, is_delicate, mark_of
 from bot.adapters.slack.render import PREVIEW, Message, continuations, message, words_for
 from bot.core.reply import Document, Reply
 from storage.errors import AtelierError
@@ -83,7 +84,8 @@ class Cards:
         files = await self._files(placed, reply)
         outdated = await self._preview(placed, reply, files)
         texts = words_for(reply.locale)
-        await self.edit(at.channel, at.message, message(reply, texts, files))
+        shown = reply if is_direct(at.channel) else for_all(reply, texts)
+        await self.edit(at.channel, at.message, message(shown, texts, files))
         await self._pictures.forget(outdated)
         if reply.status in TERMINAL_STATUSES:
             self._previewed.pop(placed.job_id, None)
@@ -94,14 +96,35 @@ class Cards:
         """A card shown once more, elsewhere (`/job`, Favourite): its buttons work as well."""
         files = await self._files(None, reply)
         texts = words_for(reply.locale)
-        ts = await self.send(channel, thread, message(reply, texts, files))
+        shown = reply if is_direct(channel) else for_all(reply, texts)
+        ts = await self.send(channel, thread, message(shown, texts, files))
         for more in continuations(reply, texts):
             await self.send(channel, thread or ts, more)
 
     async def redraw_copy(self, placed: Placed, reply: Reply, channel: str, ts: str) -> None:
         """A copy as its card is now."""
         files = await self._files(placed, reply)
-        await self.edit(channel, ts, message(reply, words_for(reply.locale), files))
+        texts = words_for(reply.locale)
+        shown = reply if is_direct(channel) else for_all(reply, texts)
+        await self.edit(channel, ts, message(shown, texts, files))
+
+    async def tell(self, placed: Placed, reply: Reply) -> None:
+        """Say to who asked, and to nobody else, why their card shows nothing; once."""
+        channel, mark = placed.address.channel, mark_of(reply)
+        if is_direct(channel) or not is_delicate(reply) or placed.extra.get("told") == mark:
+            return
+        note = message(for_one(reply), words_for(reply.locale))
+        try:
+            await asked(
+                self._client.chat_postEphemeral(
+                    channel=channel, user=placed.member, text=note.text,
+                    blocks=note.blocks or None, thread_ts=placed.address.thread, link_names=False,
+                )
+            )  # fmt: skip
+        except (Closed, Gone, Refusal) as error:
+            log.info("no note beside the card: %s", error)
+            await self.send(await self.direct(placed.member), None, note)
+        await self._posts.note(placed.job_id, told=mark)
 
     # -- parts ---------------------------------------------------------------------------------
 

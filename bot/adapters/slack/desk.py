@@ -48,9 +48,14 @@ class Desk:
 
     # -- in ------------------------------------------------------------------------------------
 
-    async def first_sight(self, *ids: str) -> str | None:
-        """The key of an event that was not taken before; None for a repeated one."""
+    async def first_sight(self, *ids: str, message: bool = False) -> str | None:
+        """The key of an event that was not taken before; None for a repeated one.
+
+        A key says that it came with a chat ``message``: nothing is ever learnt from those.
+        """
         key = events.key_of(*ids)
+        if message:
+            key = key.replace("slack-", "slack-message-", 1)
         return key if await self.core.services.wire.first_sight(key) else None
 
     def info(self, name: str, locale: str) -> CommandInfo | None:

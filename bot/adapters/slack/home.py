@@ -13,7 +13,11 @@ from storage.schema import Address, Platform, new_id
 
 
 async def show_home(desk: Desk, member: str) -> None:
-    """Draw the tab for one person: balance, line, latest jobs, settings, commands."""
+    """Draw the tab for one person: balance, line, latest jobs, settings, commands.
+
+    The settings of the workspace are there for whom `/config` itself lets in, and each button is
+    checked again when it is pressed and when its dialogue comes back.
+    """
     person = await desk.people.find(member)
     address = Address(platform=Platform.SLACK, workspace=desk.workspace, channel="")
 
@@ -32,7 +36,7 @@ async def show_home(desk: Desk, member: str) -> None:
     cards = await timeline(services, actor, locale=person.locale, limit=10)
     view = views.home(
         await said("credits"), await said("queue"), list(reversed(cards)),
-        desk.core.catalog(person.locale), person.locale,
+        desk.core.catalog(person.locale), person.locale, await said("config"),
     )  # fmt: skip
     await asked(desk.client.views_publish(user_id=member, view=view))
 

@@ -123,6 +123,8 @@ def _submit(desk: Desk) -> Callable[..., Awaitable[None]]:
                 values[name] = await desk.file(value)
         if ticket.verb:
             await desk.press(scene, ticket.verb, ticket.target, key, values)
+            if ticket.verb == Verb.CONFIG and not scene.channel:  # it was opened from Home
+                await show_home(desk, scene.member)
         else:
             await desk.invoke(scene, person, ticket.command, values, key)
 
@@ -159,7 +161,8 @@ def _mention(desk: Desk) -> Callable[..., Awaitable[None]]:
     async def on_mention(body: dict[str, Any], event: dict[str, Any]) -> None:
         if event.get("bot_id") or event.get("subtype") not in _SUBTYPES:
             return
-        key = await desk.first_sight(desk.workspace, str(body.get("event_id", "")))
+        event_id = str(body.get("event_id", ""))
+        key = await desk.first_sight(desk.workspace, event_id, message=True)
         if key is not None:
             line = events.typed(str(event.get("text") or ""))
             await desk.typed(events.of_message(event), line, key, event.get("files"))
@@ -172,7 +175,8 @@ def _message(desk: Desk) -> Callable[..., Awaitable[None]]:
         ours = event.get("bot_id") or not event.get("user")
         if ours or event.get("channel_type") != "im" or event.get("subtype") not in _SUBTYPES:
             return
-        key = await desk.first_sight(desk.workspace, str(body.get("event_id", "")))
+        event_id = str(body.get("event_id", ""))
+        key = await desk.first_sight(desk.workspace, event_id, message=True)
         if key is not None:
             line = events.typed(str(event.get("text") or ""))
             await desk.typed(events.of_message(event), line, key, event.get("files"))

@@ -238,9 +238,20 @@ class SlackPresenter:
             await self._edit(placed, reply)
         except Gone:
             # Somebody deleted the card: the result was paid for, so it is shown once more.
-            await self._cards.redraw(await self._cards.place(placed, reply), reply)
+            placed = await self._cards.place(placed, reply)
+            await self._cards.redraw(placed, reply)
+        await self._tell(placed, reply)
         if placed.extra.get("session") and placed.address.thread is not None:
             await self._sessions.done(placed.address.channel, placed.address.thread)
+
+    async def _tell(self, placed: Placed, reply: Reply) -> None:
+        """The reason to one person; the card is in place without it, so it may fail."""
+        try:
+            await self._cards.tell(placed, reply)
+        except RetryLater:
+            raise
+        except AtelierError as error:
+            log.info("who asked for %s was not told why: %s", placed.job_id, error)
 
     def _lock(self, job_id: str) -> asyncio.Lock:
         return self._locks.setdefault(job_id, asyncio.Lock())

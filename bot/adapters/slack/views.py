@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bot.adapters.slack import limits
+from bot.adapters.slack.buttons import actions
 from bot.adapters.slack.escape import fit
 from bot.adapters.slack.render import words_for
 from bot.adapters.slack.rich import Block, plain, section
@@ -106,8 +107,12 @@ def home(
     cards: Sequence[Reply],
     catalog: Sequence[CommandInfo],
     locale: str,
+    config: Reply | None = None,
 ) -> dict[str, Any]:
-    """The Home tab: what one may spend, what waits, what was made, what can be typed."""
+    """The Home tab: what one may spend, what waits, what was made, what can be typed.
+
+    ``config`` is what `/config` says to this person: its groups with their buttons, or a no.
+    """
     texts = words_for(locale)
     blocks: list[Block] = [
         _title(texts("slack.home.title")),
@@ -130,12 +135,26 @@ def home(
         {"type": "divider"},
         _title(texts("slack.home.settings")),
         _line(texts("slack.home.language")),
+        *_groups(config, texts),
         _title(texts("slack.home.commands")),
     ]
     lines = [section(plain(f"/{i.name}", code=True), plain(f"  {i.help}")) for i in catalog]
     items = {"type": "rich_text_list", "style": "bullet", "indent": 0, "elements": lines}
     blocks.append({"type": "rich_text", "elements": [items]})
     return {"type": "home", "blocks": blocks[: limits.VIEW_BLOCKS]}
+
+
+def _groups(config: Reply | None, texts: Texts) -> list[Block]:
+    """A line for each group of settings: what differs from the defaults, and the dialogue."""
+    if config is None or config.code is not None or not config.buttons:
+        return []
+    blocks = [_line(texts("slack.home.admin"))]
+    for fact, button in zip(config.fields, config.buttons, strict=False):
+        (drawn,) = actions([button], texts)["elements"]
+        drawn["text"] = {"type": "plain_text", "text": texts("slack.home.change")}
+        drawn["accessibility_label"] = fit(f"{texts('slack.home.change')}: {button.label}", 75)
+        blocks.append(_line(f"{fact.label}\n{fit(fact.value, 600)}") | {"accessory": drawn})
+    return blocks
 
 
 def _entry(card: Reply, texts: Texts) -> Block:

@@ -20,6 +20,8 @@ from bot.adapters.web.pages import make_pages
 from bot.adapters.web.pictures import make_pictures
 from bot.adapters.web.reader import CoreReader, Reader
 from bot.adapters.web.render import Renderer
+from bot.adapters.web.review import make_review
+from bot.adapters.web.settings import make_settings
 from bot.adapters.web.verify import make_verify
 from bot.core.command import Core
 from storage.errors import NotFound, RetryLater
@@ -85,6 +87,8 @@ def make_app(
     app.include_router(make_verify(desk))
     app.include_router(make_api(desk))
     app.include_router(make_consoles(desk))
+    app.include_router(make_settings(desk))
+    app.include_router(make_review(desk))
     app.include_router(make_pictures(reader))
     app.mount("/static", _Static(directory=_STATIC), name="static")
     app.add_middleware(Access, token=token, denied=denied, hosts=hosts)

@@ -103,8 +103,9 @@ def _shape(option: OptionInfo | FormField) -> Shape:
     return "area" if option.kind == "long" or option.required else "line"
 
 
-_NOT_IN_PANEL = frozenset({"upscale"})
-"""Larger is a button under every picture, and `/upscale` a command."""
+_NOT_IN_PANEL = frozenset({"upscale", "dry_run", "private"})
+"""Larger is a button under every picture, and `/upscale` a command; the price is always shown;
+and nobody else reads this page."""
 
 
 def panel_controls(info: CommandInfo, texts: Texts) -> list[Control]:

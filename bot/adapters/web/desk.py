@@ -27,6 +27,7 @@ COOKIE_LOCALE = "atelier_locale"
 COOKIE_THEME = "atelier_theme"
 COOKIE_THREAD = "atelier_thread"
 
+_UNTYPED = "…"
 _THREAD = re.compile(r"[0-9A-Za-z-]{1,40}", re.ASCII)
 _KEY = re.compile(r"[0-9A-Za-z-]{8,64}", re.ASCII)
 
@@ -51,24 +52,49 @@ class Desk:
     async def invoke(self, fields: Mapping[str, Any], locale: str, thread: str | None) -> Reply:
         """Dispatch what was posted: a typed ``line``, or a ``command`` with its values."""
         given = dict(fields)
+        return self._shared(await self._dispatch(self._typed(given, locale), given, locale, thread))
+
+    async def quote(
+        self, fields: Mapping[str, Any], locale: str, thread: str | None
+    ) -> Reply | None:
+        """What :meth:`invoke` would cost with the same fields: the command's own dry run.
+
+        None for a command without a price. A text that is not typed yet is taken as written:
+        a price does not hang on the words.
+        """
+        given = dict(fields)
+        parsed = self._typed(given, locale)
+        info = next((i for i in self.core.catalog(locale) if i.name == parsed.command), None)
+        if info is None or not any(option.name == "dry_run" for option in info.options):
+            return None
+        values: dict[str, Any] = parsed.values | {"dry_run": "true"}
+        for option in info.options:
+            if option.required and option.kind == "long" and not values.get(option.name):
+                values[option.name] = _UNTYPED
+        return await self._dispatch(Line(parsed.command, values), given, locale, thread)
+
+    def _typed(self, given: Mapping[str, Any], locale: str) -> Line:
+        """The command in a typed ``line``, or the one named with its values."""
         line = given.get("line")
-        if isinstance(line, str):
-            catalog = self.core.catalog(locale)
-            parsed = parse_line(line, catalog)
-            parsed = Line(parsed.command, parsed.values | _attached(given, parsed, catalog))
-        else:
-            parsed = Line(text_of(given, "command"), values_of(given))
-        reply = await self.core.dispatch(
+        if not isinstance(line, str):
+            return Line(text_of(dict(given), "command"), values_of(dict(given)))
+        catalog = self.core.catalog(locale)
+        parsed = parse_line(line, catalog)
+        return Line(parsed.command, parsed.values | _attached(given, parsed, catalog))
+
+    async def _dispatch(
+        self, line: Line, given: Mapping[str, Any], locale: str, thread: str | None
+    ) -> Reply:
+        return await self.core.dispatch(
             Invocation(
-                command=parsed.command,
-                values=parsed.values,
+                command=line.command,
+                values=line.values,
                 who=OWNER,
                 address=address(thread),
                 locale=locale,
                 key=key_of(given),
             )
         )
-        return self._shared(reply)
 
     async def press(self, fields: Mapping[str, Any], locale: str, thread: str | None) -> Reply:
         """Press a button of a card."""

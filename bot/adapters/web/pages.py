@@ -23,7 +23,7 @@ from bot.adapters.web.live import events
 from bot.adapters.web.quick import quick_prompts
 from bot.adapters.web.render import Look, words_for
 from bot.core.reply import Reply
-from bot.core.texts import LOCALES
+from bot.core.texts import LOCALES, Texts, credits_in_words
 from storage.errors import BadInput, NotFound
 from storage.schema import new_id
 
@@ -42,6 +42,22 @@ def status_of(reply: Reply) -> int:
     if reply.job_id is not None:
         return 200
     return 503 if reply.code == "busy" else STATUS.get(reply.exit_code, 200)
+
+
+def price_line(reply: Reply | None, texts: Texts) -> dict[str, Any]:
+    """A dry run for the page: ``price`` (None where there is none), and one line of ``text``."""
+    if reply is None:
+        return {"ok": True, "price": None, "text": ""}
+    price, available = reply.data.get("price"), reply.data.get("available")
+    if reply.code is not None or not isinstance(price, int) or not isinstance(available, int):
+        return {"ok": False, "price": None, "text": reply.text}
+    said = {"price": credits_in_words(price, texts), "left": f"{available - price:,}"}
+    if reply.data.get("cached"):
+        return {"ok": True, "price": 0, "text": texts("price.cached")}
+    if price > available:
+        short = texts("price.short", price=said["price"], available=f"{available:,}")
+        return {"ok": False, "price": price, "text": short}
+    return {"ok": True, "price": price, "text": texts("price.line", **said)}
 
 
 def make_pages(desk: Desk) -> APIRouter:
@@ -115,6 +131,17 @@ def make_pages(desk: Desk) -> APIRouter:
         if reply.job_id is not None:
             return RedirectResponse(f"/#job-{reply.job_id}", 303)
         return await channel(request, look, text_of(fields, "line", 100_000), reply)
+
+    @routes.post("/quote")
+    async def quote(request: Request) -> Response:
+        """What these fields would cost, in words, and whether the credits are enough."""
+        look = desk.look(request)
+        texts = words_for(look.locale)
+        try:
+            reply = await desk.quote(await read_body(request), look.locale, thread_of(request))
+        except BadInput as error:
+            reply = desk.refuse(error, look.locale)
+        return JSONResponse(price_line(reply, texts))
 
     @routes.post("/press")
     async def press(request: Request) -> Response:
@@ -226,7 +253,9 @@ def make_pages(desk: Desk) -> APIRouter:
         except BadInput:
             fields = {}
         back = text_of(fields, "back")
-        answer: Response = RedirectResponse(back if back in ("/", "/history") else "/", 303)
+        answer: Response = RedirectResponse(
+            back if back in ("/", "/history", "/config") else "/", 303
+        )
         if "application/json" in request.headers.get("accept", ""):
             answer = JSONResponse({"ok": True})
         for name, cookie, allowed in (

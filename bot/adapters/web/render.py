@@ -28,6 +28,7 @@ _ICONS = {
     Verb.CANCEL: "stop",
     Verb.REROLL: "dice",
     Verb.EDIT: "edit",
+    Verb.CONFIG: "edit",
     Verb.REGENERATE: "again",
     Verb.DELETE: "trash",
     Verb.REPORT: "flag",

@@ -73,7 +73,9 @@ def block(item: dict[str, Any]) -> str:
             f"<div>{text_of(one)}</div>" for one in item["fields"]
         ) + "</div>"  # fmt: skip
     if kind == "section":
-        return f'<div class="block">{text_of(item["text"])}</div>'
+        button = item.get("accessory")
+        beside = f"<button>{text_of(button['text'])}</button>" if button else ""
+        return f'<div class="block beside"><div>{text_of(item["text"])}</div>{beside}</div>'
     if kind == "context":
         return f'<div class="context">{" ".join(text_of(one) for one in item["elements"])}</div>'
     if kind == "image":
@@ -133,4 +135,5 @@ def main() -> None:
         browser.close()
 
 
-main()
+if __name__ == "__main__":
+    main()

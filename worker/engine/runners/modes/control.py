@@ -20,21 +20,12 @@ from worker.engine.runners.base import Pictures
 from worker.engine.runners.families.base import Family
 from worker.engine.runners.families.unet import UNetFamily
 from worker.engine.runners.modes.adapters import checked
+from worker.engine.runners.modes.annotate import Annotators
 from worker.engine.runners.modes.canvas import grown
 from worker.engine.runners.work import Hook, ImageWork, Row
 
-CANNY = (100, 200)
-"""Gradient thresholds (0 to 255) of the edge detector, as ControlNet's own examples have them."""
 KEPT = 2
 """ControlNets kept beside a model."""
-
-
-def canny(image: Image.Image) -> Image.Image:
-    """White edges on black (Canny 1986), by OpenCV."""
-    import cv2
-
-    edges = cv2.Canny(np.asarray(image.convert("RGB")), *CANNY)
-    return Image.fromarray(np.asarray(edges)).convert("RGB")
 
 
 class Controls:
@@ -46,6 +37,7 @@ class Controls:
         self._model = model
         self._folder = folder
         self._nets: dict[ControlKind, Any] = {}
+        self.annotators = Annotators(registry, model, folder, family.device)
 
     def net(self, kind: ControlKind) -> Any:
         """The ControlNet that reads this kind of picture. Raises ``BadInput('control_absent')``."""
@@ -74,6 +66,7 @@ class ControlHook(Hook):
 
     def __init__(self, controls: Controls, control: Control, pictures: Pictures) -> None:
         self._net = controls.net(control.kind)
+        self._annotators = controls.annotators
         self._control = control
         self._picture = pictures[control.source.blob]
         self._given = torch.empty(0)
@@ -83,8 +76,8 @@ class ControlHook(Hook):
         """Reads the control picture; where to begin is for others to say."""
         size = (work.spec.width, work.spec.height)
         image = ImageOps.fit(self._picture.convert("RGB"), size, Image.Resampling.LANCZOS)
-        if self._control.kind is ControlKind.CANNY and not self._control.annotated:
-            image = canny(image)
+        if not self._control.annotated:
+            image = self._annotators.read(self._control.kind, image)
         image = grown(image, work.width, work.height)
         work.recipe["control_sha256"] = pixels.digest(image)
         given = np.asarray(image, np.float32) / 255

@@ -19,6 +19,9 @@ from worker.engine.runners.modes.start import start_hooks
 from worker.engine.runners.modes.words import Reader, WordsHook
 from worker.engine.runners.work import Hook
 
+_SWITCHED = ("lora", "embedding", "reference")
+"""Adapters that change the network or its words; the others stand beside it."""
+
 
 class Modes:
     """The hooks of every picture of one loaded model.
@@ -33,7 +36,7 @@ class Modes:
         self._controls: Controls | None = None
         if isinstance(family, UNetFamily):
             self._controls = Controls(family, registry, model, folder)
-            if any(a.fits(model) and a.kind != "control" for a in registry.adapters.values()):
+            if any(a.fits(model) and a.kind in _SWITCHED for a in registry.adapters.values()):
                 self._adapters = Adapters(family, registry, model, folder)
 
     def hooks(

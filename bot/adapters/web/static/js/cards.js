@@ -4,6 +4,7 @@
 import { build, byId, note, say, toast } from "./dom.js";
 import * as dialogs from "./dialogs.js";
 import { freshKey, get, html, post, Unreachable } from "./net.js";
+import { refreshPrices } from "./price.js";
 import { put } from "./timeline.js";
 
 /**
@@ -24,6 +25,7 @@ export function receive(answer) {
   if (answer.toast) {
     const message = build(answer.toast);
     toast(message, message.matches(".tone-good") ? 6000 : 0); // what there is to read, stays
+    if (message.matches(".tone-good")) document.dispatchEvent(new Event("atelier:saved"));
   }
   return false;
 }
@@ -36,6 +38,7 @@ export async function refreshBalance() {
   try {
     const fresh = await html("/balance");
     if (turn === asked) byId("balance").innerHTML = fresh;
+    refreshPrices();
   } catch {
     // the next card asks again
   }

@@ -4,8 +4,9 @@
 import { receive, unreachable } from "./cards.js";
 import { offer } from "./complete.js";
 import { build, byId, make, note, say, toast } from "./dom.js";
-import { giveBack, takeAttached } from "./pictures.js";
+import { attachedNow, giveBack, takeAttached } from "./pictures.js";
 import { freshKey, post } from "./net.js";
+import { refreshPrices, watchPrice } from "./price.js";
 import { divide } from "./timeline.js";
 
 const DRAFT = "atelier-draft";
@@ -201,6 +202,7 @@ function set(text) {
   line.value = text;
   typed();
   close();
+  refreshPrices();
 }
 
 async function newConversation() {
@@ -214,10 +216,21 @@ async function newConversation() {
   }
 }
 
+/** What the line would cost as it stands; pictures go along, since sizes follow from them. */
+function priced() {
+  const text = line.value.trim();
+  if (!text || /^[/／]\S*$/.test(text)) return null; // a command that is still being typed
+  const fields = new FormData();
+  fields.set("line", text);
+  attachedNow().forEach((file, index) => fields.set(`file${index}`, file));
+  return fields;
+}
+
 /** Start the composer. */
 export function startComposer() {
   if (!line.value) line.value = sessionStorage.getItem(DRAFT) ?? "";
   grow();
+  watchPrice(form, byId("line-price"), priced, { refusals: false });
   line.addEventListener("input", () => {
     recalled = -1;
     typed();

@@ -9,6 +9,7 @@ import { startComposer } from "./composer.js";
 import { startPictures } from "./pictures.js";
 import { startLive } from "./live.js";
 import { startControls, startPanel } from "./panel.js";
+import { startSettings } from "./settings.js";
 import { startTimeline } from "./timeline.js";
 
 const THEMES = ["auto", "light", "dark"];
@@ -24,8 +25,10 @@ theme?.addEventListener("click", (/** @type {Event} */ event) => {
   post("/preferences", { theme: next }).catch(() => {});
 });
 
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 startControls();
 startPictures();
+if (document.querySelector("main.settings")) startSettings();
 
 if (byId("timeline")) {
   startTimeline();

@@ -5,6 +5,7 @@ import { receive, unreachable } from "./cards.js";
 import { build, byId } from "./dom.js";
 import { startMask } from "./masking.js";
 import { freshKey, post } from "./net.js";
+import { watchPrice } from "./price.js";
 
 const panel = byId("panel");
 const form = byId("make");
@@ -64,6 +65,7 @@ export function startControls() {
 export function startPanel() {
   if (!form) return;
   startMask(form);
+  watchPrice(form, byId("price"), () => new FormData(form), { refusals: true });
   form.addEventListener("submit", submit);
   opener.addEventListener("click", () => slide(!panel.classList.contains("open")));
   byId("close-panel").addEventListener("click", () => slide(false));

@@ -88,6 +88,9 @@ function attach(files) {
   tray();
 }
 
+/** What waits to be sent with the next line; it goes on waiting. */
+export const attachedNow = () => [...waiting];
+
 /** Take what waits: the caller sends it. */
 export function takeAttached() {
   const taken = waiting;

@@ -1,0 +1,99 @@
+"""Taking rulings back: one within a minute, a bulk act within ten."""
+
+from __future__ import annotations
+
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from storage import known, strikes
+from storage.errors import NotAllowed, NotFound
+from storage.ledger import changed
+from storage.models import Case, Decision, Generation, Member
+from storage.review import last_ruling, redraw
+from storage.review_claims import find, note_act, release
+from storage.review_words import BULK_UNDO_MS, CLAIM_MS, UNDO_MS, Ruling
+from storage.schema import CaseStatus, GenerationStatus, Millis
+from storage.workspaces import Actor
+
+
+def undo(session: Session, actor: Actor, decision_id: str, *, now: Millis) -> Case:
+    """Take one's own ruling back within 60 seconds (10 minutes for a bulk ruling).
+
+    What was shown is hidden again, a strike is voided, a time-out it set is lifted; a refund
+    stays with the member. Raises ``NotFound('undo_late')`` afterwards or after an appeal.
+    """
+    decision = session.get(Decision, decision_id, populate_existing=True)
+    if decision is None or decision.workspace_id != actor.workspace.id:
+        raise NotFound("case_unknown")
+    case = find(session, decision.case_id, workspace_id=actor.workspace.id)
+    if decision.moderator_id != actor.member.id:
+        raise NotAllowed("undo_other")
+    window = UNDO_MS if decision.batch is None else BULK_UNDO_MS
+    last = last_ruling(session, case.id)
+    if last is None or last.id != decision.id or now - decision.created_at > window:
+        raise NotFound("undo_late")
+    back = changed(
+        session,
+        update(Case)
+        .where(col(Case.id) == case.id, col(Case.status) == CaseStatus.DECIDED)
+        .values(
+            status=CaseStatus.CLAIMED, claimed_by=actor.member.id, claimed_until=now + CLAIM_MS,
+            decided_at=None,
+        )
+        .execution_options(synchronize_session=False),
+    )  # fmt: skip
+    if not back:
+        raise NotFound("undo_late")
+    decision.undone_at = now
+    session.add(decision)
+    _put_back(session, case, decision, now=now)
+    session.flush()
+    redraw(session, case.job_id, now=now)
+    note_act(session, actor, "undo", case, now, decision=decision.id)
+    return find(session, case.id, workspace_id=actor.workspace.id)
+
+
+def undo_batch(session: Session, actor: Actor, batch: str, *, now: Millis) -> int:
+    """Take back what is left of one's own bulk act, within ten minutes; returns how many cases.
+
+    A case that was appealed or decided anew meanwhile stays as it is. Raises
+    ``NotFound('undo_late')`` when there is nothing (left) to take back.
+    """
+    made = session.exec(
+        select(Decision)
+        .where(
+            Decision.workspace_id == actor.workspace.id, Decision.batch == batch,
+            Decision.moderator_id == actor.member.id, col(Decision.undone_at).is_(None),
+        )
+        .order_by(col(Decision.id))
+    ).all()  # fmt: skip
+    back = 0
+    for decision in made:
+        try:
+            case = undo(session, actor, decision.id, now=now)
+        except NotFound:
+            continue
+        release(session, actor, case.id, now=now)
+        back += 1
+    if not back:
+        raise NotFound("undo_late")
+    return back
+
+
+def _put_back(session: Session, case: Case, decision: Decision, *, now: Millis) -> None:
+    made = session.get_one(Generation, case.generation_id)
+    known.forget(session, made)
+    if made.blob is not None or made.text is not None:
+        made.status = GenerationStatus(decision.before["generation"])
+        session.add(made)
+    lift(session, case, decision, now=now)
+
+
+def lift(session: Session, case: Case, decision: Decision, *, now: Millis) -> None:
+    """Void the decision's strikes and put the member's time-out back to what it was."""
+    voided = strikes.void(session, decision.id, now=now)
+    if voided or decision.action == Ruling.BAN:
+        member = session.get_one(Member, case.member_id)
+        if member.banned_until == decision.before.get("set_until"):
+            member.banned_until = decision.before.get("banned_until")
+            session.add(member)
