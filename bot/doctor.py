@@ -23,7 +23,7 @@ from alembic.script import ScriptDirectory
 from bot.instance import Instance, read_instance
 from bot.parts import Broker
 from bot.settings import BotSettings, is_set
-from storage import ledger
+from storage import duty, ledger
 from storage.database import Database
 from storage.errors import AtelierError, OperatorError
 from storage.migrate import config
@@ -298,6 +298,7 @@ def _database(settings: BotSettings, instance: Instance | None) -> list[Finding]
             ]  # fmt: skip
         entries = database.read(ledger.total_entries)
         broken = database.read(ledger.verify)
+        unaware = database.read(duty.unacknowledged)
     except AtelierError as error:
         return [_block("database", f"{kind} does not answer", getattr(error, "cure", "start it"))]
     finally:
@@ -305,7 +306,11 @@ def _database(settings: BotSettings, instance: Instance | None) -> list[Finding]
     if broken:
         return [_block("database", f"the ledger has drifted in {len(broken)} places",
                        "atelier ledger verify, then keep a copy of the database")]  # fmt: skip
-    return [_ok("database", f"{kind}, migrated, {entries} ledger entries, no drift")]
+    sound = _ok("database", f"{kind}, migrated, {entries} ledger entries, no drift")
+    if unaware:
+        says = f"no admin has taken note of what the law asks: {', '.join(unaware[:5])}"
+        return [sound, _warn("duty", says, "an admin opens /review there and presses the button")]
+    return [sound]
 
 
 def _revisions(database: Database) -> tuple[str | None, str | None]:

@@ -313,6 +313,15 @@ async def test_after_13_minutes_a_private_card_moves_to_a_direct_message(stage: 
     assert len(direct_messages(stage)) == 1
 
 
+async def test_a_private_result_is_never_in_the_channel(stage: Stage) -> None:
+    result = await stage.ann.slash(stage.channel, "imagine", prompt="a red apple", private=True)
+    assert "In line" in stage.private(result)
+    stage.finish(stage.picture())
+    await stage.deliver()
+    assert stage.cards() == []
+    assert stage.jobs()[0].delivered_at is not None
+
+
 async def test_a_public_card_that_had_to_be_private_moves_to_the_channel_when_it_opens(
     stage: Stage,
 ) -> None:

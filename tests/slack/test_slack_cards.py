@@ -258,6 +258,14 @@ async def test_a_private_result_is_a_direct_message_not_an_ephemeral(
     assert studio.server.ephemeral == []
 
 
+async def test_a_private_result_comes_as_a_direct_message(studio: Studio, ann: Person) -> None:
+    await ann.slash("/imagine a tree private:true")
+    card = await card_in(studio, ann.direct)
+    await studio.finish(picture(studio.put()))
+    await until(lambda: buttons(card.blocks, "reroll"))
+    assert studio.server.in_channel("C1") == []
+
+
 async def test_home_shows_balance_line_history_and_settings(studio: Studio, ann: Person) -> None:
     await ann.slash("/imagine a tree")
     card = await card_in(studio)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from storage import review_views as views
 from storage.database import Database
 from storage.errors import NotAllowed, NotFound
 from storage.models import Case
-from storage.precision import slider, wilson
+from storage.precision import Decided, kappa, precision_of, slider, wilson
 from storage.review_words import Ruling
 from storage.schema import new_id
 from tests.conftest import START
@@ -101,3 +103,39 @@ def test_the_view_has_what_a_moderator_needs(database: Database, room: Room) -> 
     assert seen.standing.weight == 1
     with pytest.raises(NotFound):
         database.read(views.view, second.id, workspace_id="elsewhere", now=START)
+
+
+def test_a_ruling_confirms_the_code_it_names_and_leaves_the_others_open() -> None:
+    def flagged(*codes: str) -> dict[str, Any]:
+        flags = [{"stage": "s", "category": code, "score": 0.6, "detail": ""} for code in codes]
+        return {"outcome": "hold", "flags": flags}
+
+    cases = [
+        Decided(verdict=flagged("SEX", "HATE"), confirmed=True, code="SEX"),
+        Decided(verdict=flagged("SEX"), confirmed=True, code="VIO"),
+        Decided(verdict=flagged("HATE"), confirmed=False, code=""),
+        Decided(verdict=flagged("SEX"), confirmed=False, code="", reported=True),
+    ]
+    found = {line.code: (line.right, line.total) for line in precision_of(cases)}
+    assert found == {"SEX": (1, 2), "HATE": (0, 1)}
+
+
+def test_kappa_by_its_published_example() -> None:
+    """Cohen 1960, as usually worked: 20 both yes, 5 and 10 apart, 15 both no gives 0.40."""
+    pairs = [(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10
+    assert kappa(pairs + [(False, False)] * 15) == pytest.approx(0.4)
+    assert kappa([]) is None and kappa([(True, True)] * 3) is None
+
+
+def test_the_queue_s_age_and_a_late_ruling_are_counted(database: Database, room: Room) -> None:
+    ann, mod, _, _ = room
+    pro(database, ann)
+    late, waiting = held(database, ann)[0], held(database, ann)[0]
+    hour = 3_600_000
+    decide(database, mod, late, Ruling.DENY, now=START + 30 * hour)
+    seen = database.read(figures.metrics, ann.workspace.id, since=START, now=START + 31 * hour)
+    assert (seen.late, seen.overdue, seen.waiting) == (1, 1, 1)
+    assert seen.ages == (0, 0, 0, 1, 0) and waiting.severity == 2
+    assert sum(day.opened for day in seen.days) == 2 and seen.days[-1].decided == 1
+    assert seen.final_ms[0] == 30 * hour
+    assert figures.ages([0, hour, 5 * hour, 30 * hour, 90 * hour]) == (1, 1, 1, 1, 1)

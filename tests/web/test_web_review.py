@@ -19,10 +19,12 @@ from playwright.async_api import Page, async_playwright, expect
 from sqlmodel import select
 
 from bot.adapters.web.review import veil
+from bot.commands import COMMANDS, PRESSES
+from bot.core.command import Core, Press, Who
 from bot.core.services import Services
-from storage import review
+from storage import audit, review
 from storage.models import Act, Generation
-from storage.schema import Platform
+from storage.schema import Address, Platform, Role
 from storage.workspaces import Actor
 from tests.conftest import HandClock, actor
 from tests.web.fakes import BASE, TOKEN
@@ -131,6 +133,35 @@ def other(services: Services) -> Actor:
                  platform=Platform.LOCAL, now=services.clock())  # fmt: skip
 
 
+async def test_two_platforms_press_at_once_and_one_of_them_decides(
+    console: httpx.AsyncClient, real_app: Any, services: Services
+) -> None:
+    """The page and a chat, the same instant, eight cases: one ruling each, one audit line each."""
+    cases = hold(services, 8)
+    other(services)
+    core = Core(services, COMMANDS, PRESSES)
+    mia = Who(platform=Platform.LOCAL, workspace="local", member="mia", member_name="mia",
+              role=Role.MODERATOR)  # fmt: skip
+    place = Address(platform=Platform.LOCAL, workspace="local", channel="chat")
+
+    async def by_chat(case: str) -> bool:
+        reply = await core.press(
+            Press(verb="deny", target=case, who=mia, address=place, key=f"chat-{case}",
+                  values={"code": "SEX"})
+        )  # fmt: skip
+        return reply.code is None
+
+    async def by_page(case: str) -> bool:
+        said = await console.post("/review/press", data={"verb": "approve", "target": case})
+        return bool(said.json()["ok"])
+
+    for case in cases:
+        assert sorted(await asyncio.gather(by_chat(case), by_page(case))) == [False, True]
+    acts = services.database.read(lambda s: [a.verb for a in s.exec(select(Act))])
+    assert acts.count("approve") + acts.count("deny") == len(cases)
+    assert services.database.read(audit.verify) == []
+
+
 async def test_a_ruling_says_why_it_was_refused(
     console: httpx.AsyncClient, services: Services
 ) -> None:
@@ -140,6 +171,9 @@ async def test_a_ruling_says_why_it_was_refused(
     assert (said["ok"], said["code"]) == (False, "ruling_code") and said["text"]
     said = (await console.post("/review/press", data=fields | {"v.code": "SEX"})).json()
     assert said["ok"] and said["decision"]
+    [more] = [case for case in hold(services, 1) if case != fields["target"]][:1]
+    up = await console.post("/review/press", data={"verb": "escalate", "target": more})
+    assert up.json()["ok"] and up.json()["decision"] is None, "nothing to take back"
     over = (await console.post("/review/press", data=fields | {"v.code": "SEX"})).json()
     assert over["code"] == "case_over"
 

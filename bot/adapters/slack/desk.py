@@ -18,6 +18,7 @@ from bot.adapters.slack.cards import Cards, is_direct
 from bot.adapters.slack.events import Scene
 from bot.adapters.slack.people import People, Person
 from bot.adapters.slack.presenter import SlackPresenter
+from bot.adapters.slack.quiet import for_one, is_delicate
 from bot.adapters.slack.render import Message, message, words_for
 from bot.adapters.slack.sessions import Sessions
 from bot.adapters.slack.views import Ticket
@@ -108,7 +109,7 @@ class Desk:
             await self.presenter.show(reply)
             await self.whisper(scene, person, Reply(text=reply.title, tone=reply.tone))
         else:
-            await self._again(scene, reply)
+            await self._again(scene, person, reply)
 
     async def press(
         self,
@@ -141,7 +142,7 @@ class Desk:
         if view:
             await self._fill(view, scene, person, reply)
         elif verb == Verb.SHOW and reply.job_id is not None:
-            await self._again(scene, reply)
+            await self._again(scene, person, reply)
         else:
             await self.show(scene, person, reply)
             if reply.job_id is not None and EFFECTS.get(Verb(verb)) is Effect.CARD:
@@ -177,15 +178,19 @@ class Desk:
             channel = await self.cards.direct(scene.member)
             await self.cards.hand_over(reply.document, channel)
 
-    async def _again(self, scene: Scene, reply: Reply) -> None:
-        """A card somebody asked to see once more: here, or in their direct messages."""
+    async def _again(self, scene: Scene, person: Person, reply: Reply) -> None:
+        """A card somebody asked to see once more: here, or in their direct messages. Why something
+        is not shown goes to them alone."""
         channel, thread = scene.channel, scene.thread
         if not channel:
             channel, thread = await self.cards.direct(scene.member), None
         try:
             await self.cards.copy(reply, channel, thread)
         except Closed:
-            await self.cards.copy(reply, await self.cards.direct(scene.member), None)
+            channel = await self.cards.direct(scene.member)
+            await self.cards.copy(reply, channel, None)
+        if is_delicate(reply) and not is_direct(channel):
+            await self.whisper(scene, person, for_one(reply))
 
     async def whisper(self, scene: Scene, person: Person, reply: Reply) -> None:
         """Say something to one person: beside what they did, else in their direct messages.

@@ -192,10 +192,11 @@ def make_review(desk: Desk) -> APIRouter:
             )
         )  # fmt: skip
         ok = reply.code is None
+        undoable = next((b.target for b in reply.buttons if b.verb is Verb.UNDO), None)
         return JSONResponse(
             {
                 "ok": ok, "code": reply.code, "text": reply.text, "title": reply.title,
-                "decision": reply.data.get("decision_id"),
+                "decision": undoable,
             },
             200 if ok else 409,
         )  # fmt: skip

@@ -167,7 +167,7 @@ function decide(verb) {
   underway += 1;
   sending = sending.then(() => send(fields, id, said, second, () => {
     if (item) list.insertBefore(item, next?.parentNode === list ? next : null);
-  })).finally(() => (underway -= 1));
+  })).catch((error) => complain(String(error))).finally(() => (underway -= 1));
 }
 
 /**
@@ -261,6 +261,9 @@ async function refresh(always = false) {
   second.dataset.second = answer.second.join(" ");
   second.querySelector("span").textContent = String(answer.second.length);
   const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.case : "";
+  const there = new Set(answer.cases.map((/** @type {any} */ one) => one.id));
+  // What is no longer there may come back one day: reopened, appealed.
+  for (const id of gone) if (!there.has(id)) gone.delete(id);
   const fresh = answer.cases.filter((/** @type {any} */ one) => !gone.has(one.id));
   const kept = list.scrollTop;
   list.replaceChildren(...fresh.map(line));
@@ -328,6 +331,9 @@ function decided(batch, ids, said) {
   void refresh(true).then(() => ids.forEach((id) => gone.delete(id)));
 }
 
+for (const button of document.querySelectorAll("[data-step]")) {
+  button.addEventListener("click", () => move(Number(/** @type {HTMLElement} */ (button).dataset.step)));
+}
 byId("second").addEventListener("click", () => void show((byId("second").dataset.second ?? "").split(" ")[0], true));
 byId("undo").querySelector("button").addEventListener("click", () => void undo());
 document.querySelector("[data-duty]")?.addEventListener("click", async (event) => {
