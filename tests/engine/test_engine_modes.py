@@ -175,10 +175,7 @@ def nine(make: Any) -> Any:
 
 @pytest.mark.parametrize("make", [stable_diffusion, stable_diffusion_xl])
 @pytest.mark.parametrize("strength", [1.0, 0.5])
-def test_an_inpainting_unet_reads_mask_and_picture(
-    make: Any, strength: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.engine.tiny.unet", _nine_unet)
+def test_an_inpainting_unet_reads_mask_and_picture(make: Any, strength: float) -> None:
     here = runner_of(nine(make))
     name = "StableDiffusionXL" if make is stable_diffusion_xl else "StableDiffusion"
     one = spec(mode=Mode.INPAINT, mask=source("mask"), strength=strength)
@@ -191,18 +188,7 @@ def test_an_inpainting_unet_reads_mask_and_picture(
     assert ours.sha256 == pixels.digest(wanted)
 
 
-def _nine_unet(cross: int, **more: Any) -> Any:
-    more.pop("in_channels", None)
-    return diffusers.UNet2DConditionModel(
-        block_out_channels=(16, 32), layers_per_block=1, sample_size=8, in_channels=9,
-        out_channels=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=cross,
-        attention_head_dim=8, norm_num_groups=8, **more,
-    ).eval()  # fmt: skip
-
-
-def test_an_inpainting_unet_also_draws_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.engine.tiny.unet", _nine_unet)
+def test_an_inpainting_unet_also_draws_from_nothing() -> None:
     runner = runner_of(nine(stable_diffusion))
     plain = spec(mode=Mode.TEXT, start=None)
     first, second = together(runner, [plain, spec()])

@@ -46,12 +46,12 @@ def byte_tokenizer(length: int) -> Any:
     return tokenizer
 
 
-def unet(cross: int, **more: Any) -> Any:
+def unet(cross: int, *, in_channels: int = 4, **more: Any) -> Any:
     return library.UNet2DConditionModel(
         block_out_channels=(16, 32),
         layers_per_block=1,
         sample_size=8,
-        in_channels=4,
+        in_channels=in_channels,
         out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
