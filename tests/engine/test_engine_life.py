@@ -329,10 +329,10 @@ async def test_the_event_loop_stays_free(
     registry: Registry, image_runner: Runner, chat_runner: Runner,
     image_spec: Callable[..., ImageSpec], chat_spec: Callable[..., ChatSpec],
 ) -> None:  # fmt: skip
-    """A step takes 0.3 s; made on the loop, it would be a gap of 0.3 s."""
+    """A step takes 0.6 s; made on the loop, it would be a gap of 0.6 s."""
 
     def slowly(_: list[Any]) -> None:
-        time.sleep(0.3)
+        time.sleep(0.6)
 
     runners = {"tiny": Hooked(image_runner, slowly), "talk": Hooked(chat_runner, slowly)}
     engine = made(registry, runners)
@@ -356,7 +356,7 @@ async def test_the_event_loop_stays_free(
     await beat
     await engine.stop()
     assert all(runner.passes >= 3 for runner in runners.values())
-    assert longest < 0.15
+    assert longest < 0.5
     assert any(isinstance(o, Answer) for o in ends[1])
 
 

@@ -46,15 +46,15 @@ def plan(quick: bool, starter: Path | None) -> tuple[dict[str, Callable[[], list
         it = subjects(starter, size=128, steps=10)
     tokens = 16 if quick else 48
     return {
-        "a": lambda: pictures.overhead(it, rounds),
-        "b": lambda: pictures.batching(it, 2 if quick else rounds),
+        "a": lambda: pictures.overhead(it, 7),
+        "b": lambda: pictures.batching(it, 5 if quick else rounds),
         "b2": lambda: pictures.mixed(it),
         "c": lambda: waking.latency(it, 20 if quick else 60, 3 if quick else 9),
         "d": lambda: talk.throughput(it, 2 if quick else rounds, tokens),
         "e": lambda: talk.first_token(it, 2 if quick else rounds),
-        "g": lambda: traffic.fairness(*((8, 4) if quick else (20, 6))),
+        "g": lambda: traffic.fairness(*((8, 1) if quick else (20, 7))),
         "h": lambda: pictures.switching(it, 2 if quick else rounds),
-        "i": lambda: delivery.moderation(it, rounds),
+        "i": lambda: delivery.moderation(rounds, starter),
         "j": lambda: delivery.delivery(rounds),
         "k": lambda: pictures.previews(it, rounds),
         "l": lambda: pictures.cancelling(it),

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import tempfile
+from importlib import resources
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,25 +20,54 @@ from moderation.pipeline import Content, Surface
 from moderation.policy import Policy
 from worker.bench.driver import Driver
 from worker.bench.measure import Measure, Timed, timed
-from worker.bench.subjects import PROMPTS, Subjects
+from worker.bench.subjects import PROMPTS, Subjects, subjects
 from worker.encode import ENCODERS
+from worker.starter.picture import ensure_picture_model
 
+CONTRAST, COLOUR = 10.0, 0.3
+"""Standard deviation of the test picture's luma, and of its colours as part of that."""
+STARTER_STEPS = 20
+"""What the starter's card says."""
 MBIT = 20.0
 """Uplink that bytes are sent over, in megabits a second."""
 
 
 def photo(side: int = 1024) -> Image.Image:
-    """A picture with the spectrum of photographs (1/f), always the same."""
+    """A picture with the spectrum of photographs (1/f), always the same.
+
+    As large in PNG, JPEG and lossless WebP as the one of PERFORMANCE.md 1.3 that the targets come
+    from (1,860, 272 and 1,702 kB; this one 1,860, 271 and 1,664): luma and weaker colours, as
+    photographs have them. Three channels of full contrast that know nothing of one another, as
+    here before, are half as large again: noise more than a photograph.
+    """
     rng = np.random.default_rng(0)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij"))
     frequency[0, 0] = 1
     planes = []
     for _ in range(3):
-        noise = np.fft.rfft2(rng.standard_normal((side, side))) / frequency
-        plane = np.fft.irfft2(noise, (side, side))
-        low, high = np.percentile(plane, [1, 99])
-        planes.append(np.clip((plane - low) / (high - low), 0, 1))
-    return Image.fromarray((np.stack(planes, -1) * 255).round().astype("uint8"), "RGB")
+        plane = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((side, side))) / frequency)
+        planes.append(plane * CONTRAST / plane.std())
+    luma, blue, red = planes[0], planes[1] * COLOUR, planes[2] * COLOUR
+    rgb = np.stack([luma + 1.402 * red, luma - 0.344 * blue - 0.714 * red, luma + 1.772 * blue], -1)
+    return Image.fromarray((rgb + 128).clip(0, 255).round().astype("uint8"), "RGB")
+
+
+def photographs() -> list[Image.Image]:
+    """The two that scikit-learn brings along: a busy one and a calm one, 640 by 427 pixels."""
+    folder = resources.files("sklearn.datasets.images")
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".jpg"))
+    return [Image.open(io.BytesIO((folder / name).read_bytes())).convert("RGB") for name in names]
+
+
+def _png(image: Image.Image) -> int:
+    """Bytes of a picture as PNG in base64: how others hand it over."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return len(base64.b64encode(buffer.getvalue()))
+
+
+def _webp(image: Image.Image) -> int:
+    return len(ENCODERS["webp"](image, None)[0])
 
 
 def delivery(rounds: int) -> list[Measure]:
@@ -43,12 +76,10 @@ def delivery(rounds: int) -> list[Measure]:
     sizes: dict[str, int] = {}
 
     def ours() -> None:
-        sizes["webp"] = len(ENCODERS["webp"](image, None)[0])
+        sizes["webp"] = _webp(image)
 
     def png() -> None:
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        sizes["png"] = len(base64.b64encode(buffer.getvalue()))
+        sizes["png"] = _png(image)
 
     def seconds(spent: Timed, size: int) -> float:
         return spent.cpu + size * 8 / (MBIT * 1e6)
@@ -62,21 +93,52 @@ def delivery(rounds: int) -> list[Measure]:
     lossless = Image.open(io.BytesIO(ENCODERS["lossless"](image, None)[0])).convert("RGB")
     equal = np.array_equal(np.asarray(lossless), np.asarray(image))
     told = "lossless on request: " + ("pixels equal" if equal else "PIXELS DIFFER")
+    real = [_webp(one) / _png(one) for one in photographs()]
     return [
         Measure("j", "encode and send 1024 pixels / PNG in base64", median(ratios), "x", "<= 0.25",
                 min(ratios), max(ratios), rounds, told, "cpu",
                 f"encoding takes {median(encodes):.0f} ms"),
         Measure("j", "bytes / PNG in base64", sizes["webp"] / sizes["png"], "x", "<= 0.15",
                 identity=told, clock="count"),
+        Measure("j", "the same, the worse of two photographs", max(real), "x", "<= 0.15",
+                min(real), max(real), len(real), clock="count"),
     ]  # fmt: skip
 
 
-def moderation(subjects: Subjects, rounds: int) -> list[Measure]:
-    """i: judging a prompt, and a picture's check over its making."""
-    return asyncio.run(_moderation(subjects, rounds))
+def moderation(rounds: int, starter: Path | None) -> list[Measure]:
+    """i: judging a prompt, and a picture's check over its making.
+
+    Two pictures: the tiny one of PERFORMANCE.md 1.5, which the target was set for, and the one
+    that a machine without a GPU really makes.
+    """
+    return asyncio.run(_moderation(rounds, starter))
 
 
-async def _moderation(subjects: Subjects, rounds: int) -> list[Measure]:
+def _makings(starter: Path | None) -> list[tuple[str, float]]:
+    """What making each takes, in processor milliseconds."""
+    tiny = subjects(None, size=128, steps=4)
+    made = [("random 1.4 M UNet, 4 steps, no guidance", _making(tiny, guidance=0.0))]
+    with tempfile.TemporaryDirectory(prefix="atelier-bench-") as folder:
+        real = subjects(_placed(starter, Path(folder)), size=128, steps=STARTER_STEPS)
+        made.append((f"starter, {STARTER_STEPS} steps", _making(real)))
+    return made
+
+
+def _placed(starter: Path | None, folder: Path) -> Path:
+    """The starter where the worker keeps it, else put together in ``folder``."""
+    if starter is None:
+        ensure_picture_model(folder / "starter-icons")
+    return starter or folder / "starter-icons"
+
+
+def _making(subject: Subjects, **changes: Any) -> float:
+    with Driver(subject) as driver:
+        specs = [subject.spec(**changes)]
+        driver.pictures(specs)
+        return median(timed(lambda: driver.pictures(specs))[0].cpu * 1000 for _ in range(3))
+
+
+async def _moderation(rounds: int, starter: Path | None) -> list[Measure]:
     texts, pictures, policy = prompt_pipeline(), output_pipeline(), Policy()
     await texts.load()
     await pictures.load()
@@ -90,7 +152,7 @@ async def _moderation(subjects: Subjects, rounds: int) -> list[Measure]:
         outcomes.add(verdict.outcome.word)
         return (time.process_time() - began) * 1000
 
-    image = photo(subjects.size)
+    image = photo(128)
     await judge(Content(surface=Surface.OUTPUT, image=image, context=("a red apple",)), pictures)
     for number in range(max(rounds, 5)):
         for prompt in PROMPTS:
@@ -99,17 +161,14 @@ async def _moderation(subjects: Subjects, rounds: int) -> list[Measure]:
         content = Content(surface=Surface.OUTPUT, image=image, context=("a red apple",))
         spent_image.append(await judge(content, pictures))
 
-    def make() -> float:
-        with Driver(subjects) as driver:
-            driver.pictures([subjects.spec()])
-            return timed(lambda: driver.pictures([subjects.spec()]))[0].cpu * 1000
-
-    whole = await asyncio.to_thread(make)
-    told = f"verdicts: {', '.join(sorted(outcomes))}"
+    makings = await asyncio.to_thread(_makings, starter)
+    told, check = f"verdicts: {', '.join(sorted(outcomes))}", median(spent_image)
     return [
         Measure("i", "judging a prompt, all text stages", median(spent_text), "ms", "<= 30",
                 min(spent_text), max(spent_text), len(spent_text), told, "cpu"),
-        Measure("i", "judging a picture / making it", median(spent_image) / whole, "x", "<= 0.5",
+    ] + [
+        Measure("i", f"judging a picture / making it ({name})", check / whole, "x", "<= 0.5",
                 rounds=len(spent_image), identity=told, clock="cpu",
-                also=f"{median(spent_image):.0f} of {whole:.0f} ms"),
+                also=f"{check:.0f} of {whole:.0f} ms")
+        for name, whole in makings
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from dataclasses import dataclass
+from statistics import median
 
 from storage import jobs, ledger, workspaces
 from storage.claims import SLACK_MS, claim
@@ -129,31 +130,48 @@ def simulate(wishes: list[Wish], *, slack_ms: int = SLACK_MS, swap_s: float = 0.
     return Outcome(waits, slowdowns, switches, clock)
 
 
-def fairness(users: int, jobs_each: int) -> list[Measure]:
-    """g: Jain of the members' slowdown beside one who dumps 60 jobs; their p95 with and without."""
-    rng = random.Random(7)
-    calm = [
-        Wish(f"m{n}", rng.uniform(0, jobs_each * users / 0.6), rng.choice([0.57, 1.05]))
+JOBS_EACH = 30
+"""Jobs of a member in a trace: with fewer, luck at arrival decides, whatever the order. Traces of
+the table in PERFORMANCE.md 1.6 come out as there at this length (FIFO, no spammer: Jain .989, with
+6 jobs each .949, below the target before anybody is treated unfairly)."""
+
+
+def _trace(seed: int, users: int) -> list[Wish]:
+    """Members at 0.6 jobs a second, half of four steps and half of eight, in random order."""
+    rng = random.Random(seed)
+    return [
+        Wish(f"m{n}", rng.uniform(0, JOBS_EACH * users / 0.6), rng.choice([0.57, 1.05]))
         for n in range(users)
-        for _ in range(jobs_each)
+        for _ in range(JOBS_EACH)
     ]
+
+
+def _slowdowns(outcome: Outcome) -> list[list[float]]:
+    return [found for who, found in outcome.slowdowns.items() if who != "spammer"]
+
+
+def fairness(users: int, traces: int) -> list[Measure]:
+    """g: Jain of the members' slowdown beside one who dumps 60 jobs; their p95 with and without."""
     spam = [Wish("spammer", 1.0, 1.05) for _ in range(60)]
-    without, with_spam = simulate(calm), simulate([*calm, *spam])
-    means = [
-        sum(with_spam.slowdowns[w.who]) / len(with_spam.slowdowns[w.who])
-        for w in {w.who: w for w in calm}.values()
-    ]
-
-    def worst(outcome: Outcome) -> float:
-        every = [s for who, found in outcome.slowdowns.items() if who != "spammer" for s in found]
-        return percentile(every, 0.95)
-
+    index: list[float] = []
+    calm: list[float] = []
+    ratio: list[float] = []
+    for seed in range(7, 7 + traces):
+        wishes = _trace(seed, users)
+        without, beside = (_slowdowns(simulate(each)) for each in (wishes, [*wishes, *spam]))
+        index.append(jain([sum(found) / len(found) for found in beside]))
+        calm.append(jain([sum(found) / len(found) for found in without]))
+        late = [
+            percentile([s for found in each for s in found], 0.95) for each in (beside, without)
+        ]
+        ratio.append(late[0] / late[1])
     told = "real claim, counters and ledger; hand-moved clock"
     return [
-        Measure("g", "Jain of slowdowns beside a 60-job spammer", jain(means), "", ">= 0.97",
-                identity=told, clock="simulated"),
-        Measure("g", "their p95 with the spammer / without", worst(with_spam) / worst(without), "x",
-                "<= 1.5", identity=told, clock="simulated"),
+        Measure("g", "Jain of slowdowns beside a 60-job spammer", median(index), "", ">= 0.97",
+                min(index), max(index), traces, f"without the spammer {median(calm):.3f}; {told}",
+                "simulated"),
+        Measure("g", "their p95 with the spammer / without", median(ratio), "x", "<= 1.5",
+                min(ratio), max(ratio), traces, told, "simulated"),
     ]  # fmt: skip
 
 

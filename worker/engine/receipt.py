@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import diffusers
 import torch
@@ -19,6 +20,9 @@ class Placed(Protocol):
     denoiser: Any
     device: str
     dtype: torch.dtype
+
+
+_BACKENDS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 def device_name(device: str) -> str:
@@ -60,7 +64,16 @@ def receipt(
 
 
 def attention(denoiser: Any) -> str:
-    """The attention backend: diffusers' name of it where one was set, else torch's own SDPA."""
+    """The attention backend: diffusers' name of it where one was set, else torch's own SDPA.
+
+    It is chosen when a model is loaded, and looked up once.
+    """
+    if denoiser not in _BACKENDS:
+        _BACKENDS[denoiser] = _attention(denoiser)
+    return _BACKENDS[denoiser]
+
+
+def _attention(denoiser: Any) -> str:
     for module in denoiser.modules():
         backend = getattr(getattr(module, "processor", None), "_attention_backend", None)
         if backend is not None:

@@ -170,5 +170,5 @@ def plan(
     models: Models,
     spent: Mapping[JobKind, float] | None = None,
 ) -> Plan:
-    """What to begin and what to step in this turn; the newly begun may step from the next turn."""
+    """What to begin and what to step in this turn, were nothing begun."""
     return Plan(admissible(waiting, active, caps, models), next_batch(active, caps, spent))

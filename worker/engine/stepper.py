@@ -26,7 +26,7 @@ from worker.engine.profile import Profile
 from worker.engine.residency import Residency, Wanted
 from worker.engine.run import Run
 from worker.engine.runners.base import Runner
-from worker.engine.scheduler import Active, Batch, Caps, Models, Waiting, plan
+from worker.engine.scheduler import Active, Batch, Caps, Models, Waiting, next_batch, plan
 
 log = logging.getLogger(__name__)
 
@@ -148,8 +148,13 @@ class Stepper:
         by_id = {r.id: r for r in (*self._waiting, *self._active)}
         for id in decided.admit:
             self._begin(by_id[id])
-        if decided.step is not None:
-            self._step(decided.step, [by_id[id] for id in decided.step.ids])
+        step = decided.step
+        if decided.admit:
+            # Newcomers join this very pass: of four that came at once the first would else be a
+            # step ahead of the others until its end, in passes of one and of three.
+            step = next_batch([_as_active(r) for r in self._active], caps, self._spent)
+        if step is not None:
+            self._step(step, [by_id[id] for id in step.ids])
 
     def probe(self) -> bool:
         """In an idle moment: measures one more point of a batch curve; False when all are known."""

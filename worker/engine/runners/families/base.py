@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -49,6 +50,7 @@ class Family:
         self.denoiser: Any = self._denoiser()
         self.dtype: torch.dtype = self.denoiser.dtype
         self.exact = False
+        self._samplers: dict[tuple[Any, ...], Any] = {}
 
     # ---- what the model is -------------------------------------------------------------------
 
@@ -95,10 +97,14 @@ class Family:
             raise BadInput(
                 "scheduler_unfit", scheduler=name, known=", ".join(sorted(self.samplers))
             )
-        own = self.pipe.scheduler
-        kind = getattr(diffusers, chosen.cls) if chosen.cls else type(own)
-        settings = {**chosen.settings, **self.sampler_settings(name, steps)}
-        return kind.from_config(own.config, **settings)
+        more = self.sampler_settings(name, steps)
+        key = (name, *sorted(more.items()))
+        if key not in self._samplers:
+            own = self.pipe.scheduler
+            kind = getattr(diffusers, chosen.cls) if chosen.cls else type(own)
+            self._samplers[key] = kind.from_config(own.config, **{**chosen.settings, **more})
+        # Copying one that was never used takes a fifth of reading its settings again.
+        return copy.deepcopy(self._samplers[key])
 
     def sampler_settings(self, name: str, steps: int) -> dict[str, Any]:
         """What the family adds to a sampler's settings."""
