@@ -25,7 +25,7 @@ def keys_of(spec: AnySpec, registry: Registry) -> list[str] | None:
         style = registry.style(spec.style)
         template = f"{style.template}\n{style.negative}"
     keys = [
-        recipe_key(spec, index, revision=card.revision, template=template)
+        recipe_key(spec, index, revision=card.exact_revision, template=template)
         for index in range(spec.count)
     ]
     known = [key for key in keys if key is not None]

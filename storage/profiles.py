@@ -63,13 +63,13 @@ _STARTER_CHAT = Choice(
     model="smollm2-135m", precision=Precision.FULL, gigabytes=0.54, licence="Apache-2.0",
     how="nothing: it is the default",
 )  # fmt: skip
-_PINNED = "ATELIER_IMAGE_MODEL=<owner/name@commit of a checkpoint of this precision>"
 
 
 def _klein(precision: Precision, gigabytes: float) -> Choice:
     return Choice(
         model="black-forest-labs/FLUX.2-klein-4B", precision=precision, gigabytes=gigabytes,
-        licence="Apache-2.0", how=_PINNED,
+        licence="Apache-2.0",
+        how=f"ATELIER_IMAGE_MODEL=flux2-klein-4b, ATELIER_PRECISION={precision}",
     )  # fmt: skip
 
 

@@ -77,6 +77,9 @@ class ModelCard(Frozen):
     )
     """A UNet to use instead of the base's: ``owner/name@commit``, or with ``:file`` one file."""
     step_ms: int = 60
+    precision: Literal["full", "8-bit", "4-bit"] = "full"
+    """How the linear layers of a hub model are stored; fewer bits fit smaller cards. Made from
+    the full weights at each load."""
 
     context_tokens: int = 2048
     max_tokens: int = 256
@@ -96,6 +99,11 @@ class ModelCard(Frozen):
     """The picture model whose text encoder's weights it uses: one set of bytes for both."""
     providers: tuple[Provider, ...] = ()
     """Where a *remote* model is asked, in fallback order."""
+
+    @property
+    def exact_revision(self) -> str:
+        """What decides its results: the weights, and how they are stored."""
+        return self.revision + ("" if self.precision == "full" else f":{self.precision}")
 
 
 class AdapterCard(Frozen):
@@ -299,6 +307,8 @@ def _remote_card(providers: tuple[Provider, ...], context: int, *, vision: bool)
     )  # fmt: skip
 
 
+_LEFT = {"8-bit": 8.5 / 16, "4-bit": 4.5 / 16}
+"""What about is left of a model's bytes; the engine measures the rest."""
 SHARED = "shared"
 """What ``ATELIER_CHAT_MODEL`` says to answer with the picture model's text encoder."""
 
@@ -312,11 +322,13 @@ def load_registry(
     vision_model: str = "",
     vision_providers: str = "",
     provider_context: int = 8192,
+    precision: Literal["full", "8-bit", "4-bit"] = "full",
 ) -> Registry:
     """The registry with the configured default models (empty: the starters).
 
     ``more`` is the operator's file; what it lists replaces ours of the same name. Providers,
-    where named, answer instead of a model of this machine. Raises ``OperatorError`` for a model
+    where named, answer instead of a model of this machine. ``precision`` is how the configured
+    hub models are stored. Raises ``OperatorError`` for a model
     that is neither listed nor pinned to a revision, or a list that cannot be read.
     """
     data, own = _read(), _more(more)
@@ -368,5 +380,10 @@ def load_registry(
     vision = served("ATELIER_VISION_PROVIDERS", vision_providers, vision=True)
     if not vision and vision_model:
         vision = settle(vision_model, JobKind.CHAT, vision=True)
+    for name in {image, chat, vision} - {""}:
+        if precision != "full" and cards[name].source == "hub":
+            size = round(cards[name].memory_bytes * _LEFT[precision])
+            told = {"precision": precision, "memory_bytes": size}
+            cards[name] = cards[name].model_copy(update=told)
     upscaler = defaults.get("upscaler", "")
     return Registry(cards, styles, image, chat, adapters, upscaler, vision)

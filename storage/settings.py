@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -62,6 +62,8 @@ class StorageSettings(BaseSettings):
     """Servers that read pictures, as ``chat_providers``."""
     provider_context: int = Field(default=8192, ge=512)
     """Tokens of conversation and answer together that the servers' models take."""
+    precision: Literal["full", "8-bit", "4-bit"] = "full"
+    """How the configured hub models are stored on this machine."""
     monthly_credits: int | None = Field(default=None, ge=0)
     """Overrides what the local workspace's owner gets each month."""
 
@@ -72,7 +74,7 @@ class StorageSettings(BaseSettings):
             self.image_model, self.chat_model, self.registry_file,
             chat_providers=self.chat_providers,
             vision_model=self.vision_model, vision_providers=self.vision_providers,
-            provider_context=self.provider_context,
+            provider_context=self.provider_context, precision=self.precision,
         )  # fmt: skip
         registry.here = servable(registry, self.models_dir)
         return registry

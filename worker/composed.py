@@ -25,10 +25,10 @@ from storage.schema import (
 )
 from storage.templates import template
 from worker import calling, structured
+from worker.answer_run import AnswerRun, Stopped, without_turns
 from worker.engine.errors import Cancelled
 from worker.engine.outputs import Answer
-from worker.produce import AnswerRun, Stopped, failed, without_turns
-from worker.verdicts import rejected, status_of
+from worker.verdicts import failed, rejected, status_of
 from worker.writing import COMPOSED, ask, dressed, english
 
 ROUNDS = 4
@@ -41,7 +41,7 @@ def is_composed(spec: ChatSpec) -> bool:
 
 
 class ComposedRun(AnswerRun):
-    """Collects such an answer; see :class:`worker.produce.AnswerRun`."""
+    """Collects such an answer; see :class:`worker.answer_run.AnswerRun`."""
 
     async def collect(self) -> Ending:
         """Take the whole answer, go on asking while it calls tools or fails its schema."""

@@ -22,14 +22,16 @@ from storage.jobs import Claim
 from storage.queue import Wire, flush_outbox
 from storage.registry import Registry
 from storage.schema import ChatSpec, Event, EventType, JobStatus, Millis
+from worker.answer_run import Stopped
 from worker.cached import from_cache
 from worker.engine.errors import Cancelled, EngineStopped
 from worker.memory import fold
 from worker.metrics import Metrics
-from worker.produce import Stopped, failed, produce
+from worker.produce import produce
 from worker.quality import Likeness
 from worker.sources import sources_of
 from worker.translate import Translator
+from worker.verdicts import failed
 from worker.writing import dressed, needs_writing
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from bot.commands.imagine import ImagineInput, resolve, submit_picture
 from bot.core.attachment import Upload
 from bot.core.cards import job_reply
 from bot.core.command import Command, Context
+from bot.core.forms import form_reply
 from bot.core.guards import judge_texts, own_job, submit_job
 from bot.core.inputs import PROMPT_MAX, Input, Phrase, Prompt
 from bot.core.quotes import quote_reply, throw_away
-from bot.core.reply import Form, FormField, Reply, Verb, Visibility
+from bot.core.reply import FormField, Reply, Verb, Visibility
 from moderation.pipeline import Surface
 from storage import cases, threads
 from storage.errors import BadInput
@@ -130,23 +131,9 @@ async def reword(context: Context, target: str) -> Reply:
     if context.values:
         values = ImagineInput.model_validate({"prompt": context.values.get("prompt", "")})
         return await _drawn(context, values.prompt, made.job_id)
-    texts = context.texts
-    return Reply(
-        visibility=Visibility.PRIVATE,
-        title=texts("form.reword"),
-        form=Form(
-            title=texts("form.reword"),
-            verb=Verb.REWORD,
-            target=target,
-            submit=texts("form.submit"),
-            fields=(
-                FormField(
-                    name="prompt", label=texts("field.prompt"), kind="long", value=made.text or "",
-                    required=True,
-                ),
-            ),
-        ),
-    )  # fmt: skip
+    label = context.texts("field.prompt")
+    field = FormField(name="prompt", label=label, kind="long", value=made.text or "", required=True)
+    return form_reply(context.texts, Verb.REWORD, target, (field,))
 
 
 async def pick(context: Context, target: str) -> Reply:

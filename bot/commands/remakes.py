@@ -16,9 +16,10 @@ from bot.commands.imagine import ImagineInput, submit_picture
 from bot.core import derive
 from bot.core.cards import job_reply
 from bot.core.command import Context
+from bot.core.forms import form_reply
 from bot.core.guards import judge_texts, own_job, submit_job
 from bot.core.inputs import explain
-from bot.core.reply import Form, FormField, Reply, Verb, Visibility
+from bot.core.reply import FormField, Reply, Verb
 from bot.core.sizes import parse_size, sizes_of
 from bot.core.styles import dressed, styles_in
 from moderation.pipeline import Surface
@@ -182,25 +183,15 @@ def _edit_form(context: Context, spec: ImageSpec, target: str) -> Reply:
     def label(name: str) -> str:
         return texts(f"field.{name}")
 
-    return Reply(
-        visibility=Visibility.PRIVATE,
-        title=texts("form.edit"),
-        form=Form(
-            title=texts("form.edit"),
-            verb=Verb.EDIT,
-            target=target,
-            submit=texts("form.submit"),
-            fields=(
-                FormField(name="prompt", label=label("prompt"), kind="long", value=spec.prompt,
-                          required=True),
-                FormField(name="negative", label=label("negative"), kind="long",
-                          value=spec.negative),
-                FormField(name="style", label=label("style"), kind="choice", value=spec.style,
-                          choices=("", *styles)),
-                FormField(name="seed", label=label("seed"), kind="integer", value=str(spec.seed),
-                          minimum=0),
-                FormField(name="size", label=label("size"), kind="choice", value=size,
-                          choices=sizes if size in sizes else (size, *sizes)),
-            ),
-        ),
+    fields = (
+        FormField(name="prompt", label=label("prompt"), kind="long", value=spec.prompt,
+                  required=True),
+        FormField(name="negative", label=label("negative"), kind="long", value=spec.negative),
+        FormField(name="style", label=label("style"), kind="choice", value=spec.style,
+                  choices=("", *styles)),
+        FormField(name="seed", label=label("seed"), kind="integer", value=str(spec.seed),
+                  minimum=0),
+        FormField(name="size", label=label("size"), kind="choice", value=size,
+                  choices=sizes if size in sizes else (size, *sizes)),
     )  # fmt: skip
+    return form_reply(texts, Verb.EDIT, target, fields)

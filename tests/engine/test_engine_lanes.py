@@ -27,9 +27,10 @@ from tests.engine.conftest import byte_tokenizer
 from worker.engine.outputs import Answer, Text
 from worker.engine.runners import chat
 from worker.engine.runners.bands import Band, Bands, measure
-from worker.engine.runners.chat import ChatRunner, ChatWork
+from worker.engine.runners.chat import ChatRunner
 from worker.engine.runners.lanes import Unshareable
 from worker.engine.runners.solo import SoloRunner
+from worker.engine.runners.speaker import ChatWork
 from worker.engine.runners.text import render
 from worker.engine.stops import Stop
 

@@ -17,6 +17,7 @@ from storage.registry import ModelCard, Registry
 from storage.schema import JobKind
 from worker.engine.embeddings import Embeddings
 from worker.engine.errors import ModelUnavailable
+from worker.engine.quantise import shrink
 from worker.engine.runners.base import Runner
 from worker.engine.runners.chat import ChatRunner
 from worker.engine.runners.image import ImageRunner
@@ -144,6 +145,11 @@ def _image(
     if card.sampler_settings:
         own = pipe.scheduler
         pipe.scheduler = type(own).from_config(own.config, **card.sampler_settings)
+    if card.precision != "full":
+        shrink(getattr(pipe, "transformer", None) or pipe.unet, card.precision)
+        for name in ("text_encoder", "text_encoder_2"):
+            if name not in options:  # a twin's layers are packed already
+                shrink(getattr(pipe, name, None) or torch.nn.Identity(), card.precision)
     keep(card.name, getattr(pipe, "text_encoder", None))
     pipe.to(device)
     with torch.inference_mode():
@@ -166,6 +172,7 @@ def _chat(card: ModelCard, source: str, options: dict[str, Any], device: str) ->
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
         )
+        shrink(model, card.precision)
     tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     model.to(device).eval()
     with torch.inference_mode():

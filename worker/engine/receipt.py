@@ -47,20 +47,25 @@ def receipt(
     uint8 pixels and, in the *replay* grade, ``bucket`` (rows of every pass) or ``buckets`` (rows
     of each pass, where neighbours came and went).
     """
-    return recipe_of(spec, index) | {
-        "revision": card.revision,
-        "model_prompt": prompt,
-        "model_negative": negative,
-        "grade": grade,
-        "noise": "cpu generator, fp32",
-        "dtype": str(where.dtype).removeprefix("torch."),
-        "device": device_name(where.device),
-        "threads": torch.get_num_threads(),
-        "attention": attention(where.denoiser),
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-        "transformers": transformers.__version__,
-    }
+    precision = {} if card.precision == "full" else {"precision": card.precision}
+    return (
+        recipe_of(spec, index)
+        | precision
+        | {
+            "revision": card.revision,
+            "model_prompt": prompt,
+            "model_negative": negative,
+            "grade": grade,
+            "noise": "cpu generator, fp32",
+            "dtype": str(where.dtype).removeprefix("torch."),
+            "device": device_name(where.device),
+            "threads": torch.get_num_threads(),
+            "attention": attention(where.denoiser),
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "transformers": transformers.__version__,
+        }
+    )
 
 
 def attention(denoiser: Any) -> str:

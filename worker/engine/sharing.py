@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from storage.registry import ModelCard
 from worker.engine.errors import ModelUnavailable
+from worker.engine.quantise import share_packed, shrink
 
 _ENCODERS: WeakValueDictionary[str, nn.Module] = WeakValueDictionary()
 """Language models in memory by the picture model they belong to, whoever loaded them. An entry
@@ -38,6 +39,7 @@ def twin(module: Any, kind: Any = None) -> Any:
         second = kind(config)
     state = module.state_dict(keep_vars=True)
     prefix = "" if isinstance(module, kind) else f"{second.base_model_prefix}."
+    share_packed(module, second, prefix)
     state = {prefix + name: tensor for name, tensor in state.items()}
     second.load_state_dict(state, assign=True, strict=False)
     second.tie_weights()
@@ -86,6 +88,7 @@ def language_model(card: ModelCard, source: str, options: dict[str, Any], dtype:
             source, subfolder="text_encoder", dtype=dtype, use_safetensors=True,
             trust_remote_code=False, **options,
         )  # fmt: skip
+        shrink(model, card.precision)
     except (KeyError, ValueError) as error:
         raise ModelUnavailable(
             f"{card.shares!r} has no text encoder that can answer ({error})",

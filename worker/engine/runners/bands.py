@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from worker.engine.quantise import PackedLinear
+
 MOST_LANES = 8
 """Answers written in one pass; more are split into several."""
 MOST_READ = 256
@@ -80,12 +82,12 @@ def measure(layers: Iterable[nn.Module], head: nn.Module | None = None) -> Bands
     layers = list(layers)
     step = 1
     for layer in layers:
-        if isinstance(layer, nn.Linear) and layer is not head:
+        if isinstance(layer, nn.Linear | PackedLinear) and layer is not head:
             step = max(step, _BLOCK // math.gcd(_BLOCK, layer.out_features))
     kinds = {
         (layer.out_features, layer.in_features, layer.weight.dtype): layer
         for layer in layers
-        if isinstance(layer, nn.Linear)
+        if isinstance(layer, nn.Linear | PackedLinear)
     }
     least = max((_write_from(layer.weight) for layer in kinds.values()), default=1)
     # The head scores one row an answer, however many were read.

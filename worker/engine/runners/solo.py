@@ -8,23 +8,14 @@ takes turns with the pictures. ``generate`` with a streamer would do none of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from storage.registry import ModelCard
-from storage.schema import ChatSpec, JobKind, Turn
-from worker.engine.outputs import Answer
-from worker.engine.runners.base import Stepped, weigh
-from worker.engine.runners.chat import (
-    ChatWork,
-    context_of,
-    end_tokens,
-    next_token,
-    recipe_of,
-)
+from storage.schema import ChatSpec
+from worker.engine.runners.base import Stepped
+from worker.engine.runners.speaker import ChatWork, Speaker, next_token
 from worker.engine.runners.text import Detokenizer, fit
 from worker.engine.stops import Stop
 
@@ -32,20 +23,10 @@ PREFILL = 256
 """Prompt tokens read in one step, so that a long conversation does not stall the pictures."""
 
 
-class SoloRunner:
+class SoloRunner(Speaker):
     """Steps answers of one causal language model, each by itself."""
 
-    kind = JobKind.CHAT
     shares = False
-
-    def __init__(self, card: ModelCard, model: Any, tokenizer: Any, device: str) -> None:
-        self.card = card
-        self.model = model
-        self.tokenizer = tokenizer
-        self.device = device
-        self.ends = end_tokens(model, tokenizer)
-        self.context = context_of(card, model)
-        self.size = weigh(model)
 
     def begin(self, spec: ChatSpec, index: int) -> ChatWork:
         """The answer before its first token; ``index`` is always 0."""
@@ -85,20 +66,3 @@ class SoloRunner:
         if work.reading:
             return Stepped()
         return next_token(work, result, self.ends, self._answer)
-
-    def _answer(self, work: ChatWork, finish: str) -> Answer:
-        recipe = recipe_of(self.card, self.model, self.device, work, finish)
-        return Answer(work.text, work.prompt, work.made, recipe)
-
-    def drop(self, work: ChatWork) -> None:
-        """Frees the keys and values of an answer that ended."""
-        work.cache = None
-
-    def warm(self) -> None:
-        """One prompt read and one token made."""
-        turn = Turn(role="user", text="Hello")
-        spec = ChatSpec(
-            model=self.card.name, thread="", turns=(turn,), max_tokens=1, temperature=0, seed=0
-        )
-        work = self.begin(spec, 0)
-        self.advance(work, self.forward([work])[0])

@@ -11,8 +11,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, DynamicCach
 from storage.registry import ModelCard
 from storage.schema import ChatSpec
 from worker.engine.runners.base import NO_PICTURES, Pictures
-from worker.engine.runners.chat import ChatWork
 from worker.engine.runners.solo import SoloRunner
+from worker.engine.runners.speaker import ChatWork
 from worker.engine.runners.text import Detokenizer, marks, plain
 from worker.engine.stops import Stop
 

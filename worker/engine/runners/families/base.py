@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ Encode = Callable[[str], Condition]
 """A text to its condition; the runner's, which remembers."""
 
 
-class Family:
+class Family(ABC):
     """One architecture: its pipeline taken apart into steps. One object per loaded model.
 
     A lone picture computes exactly what ``pipe.__call__`` would, bit for bit in fp32 on a CPU
@@ -62,8 +63,9 @@ class Family:
             source, dtype=dtype, use_safetensors=True, **cls.load_options, **options
         )
 
+    @abstractmethod
     def _denoiser(self) -> Any:
-        raise NotImplementedError
+        """The network that is stepped."""
 
     @property
     def factor(self) -> int:
@@ -123,19 +125,19 @@ class Family:
         takes = inspect.signature(scheduler.step).parameters
         return {"generator": generator} if "generator" in takes else {}
 
+    @abstractmethod
     def encode(self, text: str) -> Condition:
         """A text alone, so that no neighbour changes it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def conditions(
         self, spec: ImageSpec, prompt: str, negative: str, encode: Encode
     ) -> tuple[Condition, ...]:
         """One condition a row, in the order of the family's pipeline."""
-        raise NotImplementedError
 
+    @abstractmethod
     def noise(self, width: int, height: int, generator: torch.Generator) -> Tensor:
         """fp32 noise for a picture of this size, drawn on the CPU, moved to the device."""
-        raise NotImplementedError
 
     def key(self, work: ImageWork) -> str:
         """Works of equal key may share a pass: same shapes of everything that is concatenated."""
@@ -159,9 +161,9 @@ class Family:
         """All of a row that decides which kernels it is computed with."""
         return tuple(row.sample.shape), *(tuple(t.shape) for t in row.condition.values())
 
+    @abstractmethod
     def denoise(self, rows: Sequence[Row]) -> list[Tensor]:
         """One forward pass: an fp32 ``[1, ...]`` for each row, in the shape of its latents."""
-        raise NotImplementedError
 
     def guide(self, work: ImageWork, outs: Sequence[Tensor]) -> Tensor:
         """The sampler's input from the outputs of the work's rows.

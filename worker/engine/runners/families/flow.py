@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -31,13 +32,13 @@ class FlowFamily(Family):
             "flow_shift": float(config.get("shift") or 1.0),
         }
 
+    @abstractmethod
     def shift(self, steps: int, width: int, height: int) -> float:
         """``mu``: how far the schedule leans towards noise for a picture of this size."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sigmas(self, scheduler: Any, steps: int) -> Any:
         """Noise levels before the shift; None lets the scheduler choose."""
-        raise NotImplementedError
 
     def schedule(self, scheduler: Any, steps: int, width: int, height: int) -> Tensor:
         """Timesteps shifted for the picture's size, as the pipeline does."""
