@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 
 from bot.adapters.discord.files import fit_all
 from bot.adapters.discord.render import PictureFile
+from bot.root import remarked
 from moderation.marks.facts import Facts
 from moderation.marks.identity import Identity, ensure_identity
 from moderation.marks.marker import as_png, as_webp, mark
@@ -47,13 +49,13 @@ async def test_what_a_chat_receives_is_signed_and_marked(
     assert (checked.signature, checked.watermark, checked.made_here) == ("ours", "ours", "yes")
 
 
-async def test_a_file_too_large_for_a_chat_loses_its_signature_and_keeps_its_watermark(
+async def test_a_file_too_large_for_a_chat_is_signed_again_and_keeps_its_watermark(
     tmp_path: Path, identity: Identity
 ) -> None:
     blobs = Blobs(tmp_path / "blobs")
     data, suffix = mark(photo(512, 512), FACTS, identity, as_png)
     file = PictureFile(name="a.png", blob=blobs.put(data, suffix), alt="a picture", spoiler=False)
-    (fitted,) = await fit_all(blobs, [file], limit=60_000)
+    (fitted,) = await fit_all(blobs, [file], 60_000, partial(remarked, tmp_path))
     assert len(fitted.data) <= 60_000
     checked = looked_at(fitted.data, identity)
-    assert (checked.signature, checked.watermark, checked.made_here) == ("none", "ours", "yes")
+    assert (checked.signature, checked.watermark, checked.made_here) == ("ours", "ours", "yes")

@@ -22,7 +22,7 @@ from moderation.pipeline import Content, Pipeline, Surface
 from moderation.policy import DEFAULT_POLICY
 from moderation.record import record_of
 from moderation.stages.heads import HeadsStage
-from storage import decisions, learning, privacy, review
+from storage import decisions, learning, privacy, review, review_appeals, review_undo
 from storage.database import Database
 from storage.errors import BadInput
 from storage.models import Case, DecisionRecord, Job, LearnedHead, LearnedLabel, Workspace
@@ -221,11 +221,11 @@ def test_labels_follow_what_stands(database: Database) -> None:
         ruled(database, chat, mod, deny), ruled(database, sealed, mod, deny, "CSAE"),
     ]  # fmt: skip
     assert gathered(database, space, START + 2000) == {}  # each may still be undone
-    database.write(review.undo, mod, rulings[2].id, now=START + 2000)
+    database.write(review_undo.undo, mod, rulings[2].id, now=START + 2000)
     assert gathered(database, space) == {"denied words": {"ILL": 1}, "approved words": {"ILL": 0}}
-    database.write(review.appeal, ann, wrong.id, "why", now=LATER)
+    database.write(review_appeals.appeal, ann, wrong.id, "why", now=LATER)
     assert gathered(database, space) == {"approved words": {"ILL": 0}}  # it waits for its appeal
-    database.write(review.decide_appeal, other, wrong.id, upheld=False, now=LATER)
+    database.write(review_appeals.decide_appeal, other, wrong.id, upheld=False, now=LATER)
     assert gathered(database, space)["denied words"] == {"ILL": 0}
     # What expired in the records stays learnt, until its own time is over.
     database.write(decisions.purge, now=START + 40 * decisions.DAY_MS)
@@ -310,6 +310,7 @@ async def test_from_decisions_to_the_filters_and_back(
     # The command line tries again with what is left.
     monkeypatch.setattr(command_line, "opened", lambda work: work(database))
     monkeypatch.setattr(command_line.asyncio, "run", _in_thread)
+    monkeypatch.setattr(command_line, "now_ms", lambda: LATER)
     assert command_line.run_learn(space, json=True) in (0, 1)
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] and told["labels"] == len(left)
