@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+from storage.models_documents import Passage as Passage
+from storage.models_documents import StoredDocument as StoredDocument
 from storage.models_judged import DecisionRecord as DecisionRecord
 from storage.models_judged import LearnedHead as LearnedHead
 from storage.models_judged import LearnedLabel as LearnedLabel

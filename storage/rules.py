@@ -164,6 +164,13 @@ class Learning(Frozen):
     """Only from commands' texts and our own answers; what is learnt stays here and ends with it."""
 
 
+class Chat(Frozen):
+    """How the chat answers here."""
+
+    retrieval: bool = False
+    """Whether passages of the workspace's documents that fit a question go along with it."""
+
+
 class Rules(Frozen):
     """Everything the core reads of a workspace's settings."""
 
@@ -182,6 +189,7 @@ class Rules(Frozen):
     keeping: Keeping = Keeping()
     review: ReviewRules = ReviewRules()
     learning: Learning = Learning()
+    chat: Chat = Chat()
     review_channel: str = Field(default="", max_length=80)
     locale: str = Field(default="", pattern="^(en|zh)?$")
     """The language of public cards; empty follows who asked."""

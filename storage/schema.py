@@ -373,6 +373,17 @@ class Turn(Frozen):
     text: str
 
 
+class Quoted(Frozen):
+    """A passage of a workspace's document that goes along with a question."""
+
+    document_id: str
+    version: int
+    name: str
+    place: int
+    """Which passage of it, from 0."""
+    text: str
+
+
 class ChatSpec(Frozen):
     """An answer job. ``turns`` is the whole context, oldest first, ending with the question."""
 
@@ -394,6 +405,10 @@ class ChatSpec(Frozen):
     """Names of the tools the model may call, as the asking member."""
     images: tuple[Source, ...] = ()
     """Pictures the question is about, for a vision model."""
+    retrieval: bool = False
+    """Whether the worker looks for passages of the workspace's documents when it begins."""
+    documents: tuple[Quoted, ...] = ()
+    """What it found. Filled while the job runs and never stored: the document may be gone later."""
 
     @property
     def prompt(self) -> str:

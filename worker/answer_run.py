@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from moderation.pii import mask
 from moderation.pipeline import Content, Surface
 from storage import prices
+from storage.documents import named
 from storage.endings import Ending, Exchange
 from storage.jobs import Claim, Made
 from storage.schema import (
@@ -132,6 +133,8 @@ class AnswerRun:
             status = GenerationStatus.VISIBLE
         kept = status is not GenerationStatus.REMOVED
         recipe = without_turns(end.recipe) if end is not None else {"finish": "stopped"}
+        if self._spec.documents:
+            recipe = {**recipe, "documents": named(self._spec.documents)}
         taken_back = self._seen > 0 and status is not GenerationStatus.VISIBLE
         if taken_back:
             recipe = {**recipe, "withdrawn": True}  # the card says so

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
 
 from storage import views
-from storage.schema import GenerationStatus, Turn, parse_spec
+from storage.schema import ChatSpec, GenerationStatus, Quoted, Turn, parse_spec
+from worker.lookup import fenced as fenced_passages
+from worker.lookup import look_up
 
 if TYPE_CHECKING:
     from worker.generate import Tools
@@ -57,10 +59,30 @@ def parse_call(text: str) -> Call | None:
     return Call(found["tool"][:40], str(found.get("input", ""))[:500])
 
 
+@dataclass(frozen=True)
+class Said:
+    """A call's result as the next turn, and the passages of documents that are in it."""
+
+    turn: Turn
+    sources: tuple[Quoted, ...] = ()
+
+
 async def run_call(
+    call: Call, spec: ChatSpec, tools: Tools, workspace_id: str, member_id: str
+) -> Said:
+    """The result, or why there is none. Never raises for what a model wrote."""
+    if call.name == "documents" and call.name in spec.tools:
+        found = await look_up(tools, call.input, workspace_id, spec.model)
+        if found:
+            text = f"{fenced_passages(found)}\nNow answer my question with it."
+            return Said(Turn(role="user", text=text), found)
+        return Said(fenced(call.name, "nothing was found"))
+    return Said(await _plain(call, spec.tools, tools, workspace_id, member_id))
+
+
+async def _plain(
     call: Call, allowed: Sequence[str], tools: Tools, workspace_id: str, member_id: str
 ) -> Turn:
-    """The result as the next turn, or why there is none. Never raises for what a model wrote."""
     if call.name not in allowed:
         return fenced(call.name, "this tool is not allowed here")
     if call.name == "calculator":
@@ -91,6 +113,7 @@ def explain(names: Sequence[str]) -> str:
     lines = {
         "calculator": 'calculator: {"tool": "calculator", "input": "(3 + 4) * 2"}',
         "clock": 'clock: {"tool": "clock", "input": "Asia/Shanghai"}',
+        "documents": 'documents, what our own files say: {"tool": "documents", "input": "refunds"}',
         "history": 'history, what I made here before: {"tool": "history", "input": "cat"}',
     }
     known = "\n".join(lines[name] for name in names if name in lines)

@@ -11,6 +11,7 @@ from typing import Any
 from moderation.pii import mask
 from moderation.pipeline import Content, Surface
 from storage import prices
+from storage.documents import named
 from storage.endings import Ending, Exchange
 from storage.jobs import Made
 from storage.scene import PARTS, directions_of, scene_of
@@ -48,6 +49,8 @@ class ComposedRun(AnswerRun):
         try:
             end = await self._whole()
             notes: dict[str, Any] = {}
+            if self._spec.documents:
+                notes = {"documents": named(self._spec.documents)}
             if self._spec.tools:
                 end, notes = await self._with_tools(end)
             if self._spec.output_schema is not None:
@@ -83,21 +86,23 @@ class ComposedRun(AnswerRun):
     async def _with_tools(self, end: Answer) -> tuple[Answer, dict[str, Any]]:
         turns = dressed(self._spec, self._tools.registry).turns
         used: list[str] = []
+        sources = list(self._spec.documents)
         for number in range(1, ROUNDS):
             call = calling.parse_call(end.text)
             if call is None:
                 break
             said = await calling.run_call(
-                call, self._spec.tools, self._tools, self._claim.workspace_id,
-                self._claim.member_id,
-            )  # fmt: skip
+                call, self._spec, self._tools, self._claim.workspace_id, self._claim.member_id
+            )
             used.append(call.name)
-            turns = (*turns, Turn(role="assistant", text=end.text), said)
+            sources += said.sources
+            turns = (*turns, Turn(role="assistant", text=end.text), said.turn)
             end = await self._again(number, turns, end)
         else:
             if calling.parse_call(end.text) is not None:
                 end = Answer("", end.tokens_in, end.tokens_out, end.recipe)
-        return end, {"tools": used} if used else {}
+        notes: dict[str, Any] = {"tools": used} if used else {}
+        return end, notes | ({"documents": named(sources)} if sources else {})
 
     async def _as_data(
         self, end: Answer, notes: dict[str, Any]

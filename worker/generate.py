@@ -25,6 +25,7 @@ from storage.schema import ChatSpec, Event, EventType, JobStatus, Millis
 from worker.answer_run import Stopped
 from worker.cached import from_cache
 from worker.engine.errors import Cancelled, EngineStopped
+from worker.lookup import with_documents
 from worker.memory import fold
 from worker.metrics import Metrics
 from worker.produce import produce
@@ -162,6 +163,7 @@ class Floor:
         """Hand a claimed job to the engine; True, for it is off our hands either way."""
         tools = self.tools
         try:
+            claim = await with_documents(tools, claim)
             # Submitted before the next look, so that the engine's room counts it.
             # What starts from a picture waits for it to be read and judged (worker.sources).
             # So does a picture whose prompt is still to be written (worker.writing).

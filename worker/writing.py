@@ -17,6 +17,7 @@ from worker.calling import explain
 from worker.engine.errors import Cancelled, EngineStopped
 from worker.engine.outputs import Answer
 from worker.judging import Bench
+from worker.lookup import quoted
 
 if TYPE_CHECKING:
     from worker.engine.run import Run
@@ -69,12 +70,13 @@ def dressed(spec: ChatSpec, registry: Registry) -> ChatSpec:
     if spec.tools:
         spec = _with_tools(spec)
     if not spec.template:
-        return spec
+        return quoted(spec)
     idea = spec.prompt
     if spec.template in COMPOSED:
         idea, _ = english(registry.find(spec.model, JobKind.CHAT), idea)
     turns = template(spec.template).turns(idea, spec.turns[:-1])
-    return spec.model_copy(update={"turns": turns})
+    # After the template, whose own system words replace the persona's.
+    return quoted(spec.model_copy(update={"turns": turns}))
 
 
 def _with_tools(spec: ChatSpec) -> ChatSpec:

@@ -9,6 +9,7 @@ from bot.commands.again import AGAIN
 from bot.commands.blend import BLEND
 from bot.commands.chat import ASK, PERSONA, RESET
 from bot.commands.confirm import confirm
+from bot.commands.docs import DOCS
 from bot.commands.imagine import IMAGINE, UPSCALE
 from bot.commands.mod import MOD
 from bot.commands.money import CODE, CREDITS, GIFT, GRANT, LINK, REDEEM, TIER
@@ -46,6 +47,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     REPORT,
     REVIEW,
     CONFIG,
+    DOCS,
     GRANT,
     TIER,
     CODE,

@@ -12,11 +12,11 @@ from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import QUESTION_MAX, Input, Phrase, Question
-from bot.core.limits import check_private
+from bot.core.limits import check_private, rules_in
 from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import Reply, Tone, Visibility
 from moderation.pipeline import Surface
-from storage import book, threads
+from storage import book, documents, threads
 from storage.errors import BadInput, NotAllowed, NotFound
 from storage.registry import ModelCard
 from storage.schema import MAX_SEED, ChatSpec, JobKind, Role, Source, Turn, role_at_least
@@ -127,7 +127,10 @@ async def ask(context: Context, values: AskInput) -> Reply:
     used = template(persona.template)
     limit = min(values.max_tokens or card.max_tokens, card.context_tokens // 2)
     thread = thread_of(context, values.thread)
+    looks_up = rules_in(context).chat.retrieval
     spoken = threads.tokens_of(persona.system) + threads.tokens_of(values.prompt)
+    if looks_up:
+        spoken += documents.room_for(card.context_tokens)
     recalled = await services.database.look(
         threads.recall, workspace_id=context.actor.workspace.id, thread=thread,
         tokens=max(_LEAST_MEMORY, card.context_tokens - limit - spoken),
@@ -155,6 +158,7 @@ async def ask(context: Context, values: AskInput) -> Reply:
         output_schema=used.output_schema,
         tools=persona.tools,
         images=images,
+        retrieval=looks_up,
     )
     if values.dry_run:
         return await throw_away(context, await quote_reply(context, spec))

@@ -437,6 +437,7 @@ def _answer(seen: JobView, spec: ChatSpec, texts: Texts) -> dict[str, object]:
             Field(label=texts("field.model"), value=spec.model),
             Field(label=texts("field.seed"), value=str(made.seed), code=True),
             Field(label=texts("field.cost"), value=credits_in_words(seen.job.cost or 0, texts)),
+            *_sources(made, texts),
         ),
         "buttons": (
             *(draw_buttons(made, texts) if spec.template == "describe" else ()),
@@ -444,3 +445,12 @@ def _answer(seen: JobView, spec: ChatSpec, texts: Texts) -> dict[str, object]:
             *_own_buttons(made, texts),
         ),
     }
+
+
+def _sources(made: Generation, texts: Texts) -> tuple[Field, ...]:
+    """The documents whose passages went along with the question, by name."""
+    found = made.recipe.get("documents") or ()
+    names = [str(one["name"]) for one in found if isinstance(one, dict) and "name" in one]
+    if not names:
+        return ()
+    return (Field(label=texts("field.sources"), value=", ".join(names)[:500]),)

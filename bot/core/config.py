@@ -101,6 +101,7 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
         Setting("policy.thresholds.GORE.blur", "text"),
         Setting("learning.on", "flag"),
     ),
+    "chat": (Setting("chat.retrieval", "flag"),),
     "marks": (
         Setting("lists.ip_mode", "choice", tuple(IpMode)),
         Setting("lists.help_region", "choice", ("", *HELP_REGIONS)),
@@ -124,7 +125,7 @@ PRESETS = ("family", "standard", "artists")
 BY_PATH = {setting.path: setting for group in GROUPS.values() for setting in group}
 
 FOREIGN = frozenset({
-    "policy", "lists", "styles", "personas", "persona", "channel_personas", "label_profile", "chat",
+    "policy", "lists", "styles", "personas", "persona", "channel_personas", "label_profile",
     "terms", "help",
 })  # fmt: skip
 """Top-level settings of other rooms, checked where they are used."""

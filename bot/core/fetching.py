@@ -137,7 +137,7 @@ class Fetcher:
                     ssl_context=trust, network_backend=self._network, max_connections=1, retries=0
                 ) as pool,
                 pool.stream(
-                    "GET", url, headers=[("Accept", "image/*"), *headers.items()]
+                    "GET", url, headers=[("Accept", "image/*, text/*"), *headers.items()]
                 ) as answer,
             ):
                 return await self._read(answer)

@@ -98,7 +98,7 @@ class OptionInfo(Frozen):
     """One option of a command as a front end offers it."""
 
     name: str
-    kind: Literal["text", "long", "integer", "number", "choice", "flag", "image"]
+    kind: Literal["text", "long", "integer", "number", "choice", "flag", "image", "file"]
     help: str
     required: bool
     default: str = ""

@@ -178,7 +178,7 @@ class FormField(Frozen):
 
     name: str
     label: str
-    kind: Literal["text", "long", "integer", "number", "choice", "flag", "image"]
+    kind: Literal["text", "long", "integer", "number", "choice", "flag", "image", "file"]
     value: str = ""
     help: str = ""
     required: bool = False

@@ -23,7 +23,7 @@ _FOLDER = Path(__file__).parent
 PERSONA_MAX = 1000
 """Longest instruction of a persona, in characters."""
 DEFAULT_PERSONA = "atelier"
-TOOLS = ("calculator", "clock", "history")
+TOOLS = ("calculator", "clock", "history", "documents")
 """Every tool there is; a persona may allow some of them."""
 
 

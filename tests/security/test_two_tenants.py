@@ -167,7 +167,7 @@ def values_for(command: CommandInfo, dice: random.Random, town: Town) -> dict[st
     ]  # fmt: skip
     values: dict[str, Any] = {}
     for option in command.options:
-        if option.kind == "image" or (not option.required and dice.random() < 0.5):
+        if option.kind in ("image", "file") or (not option.required and dice.random() < 0.5):
             continue
         if option.choices:
             values[option.name] = dice.choice(option.choices)

@@ -41,6 +41,7 @@ _TYPES = {
     "number": discord.AppCommandOptionType.number,
     "flag": discord.AppCommandOptionType.boolean,
     "image": discord.AppCommandOptionType.attachment,
+    "file": discord.AppCommandOptionType.attachment,
 }
 _PICKED = {
     "member": discord.AppCommandOptionType.user,

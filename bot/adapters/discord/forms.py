@@ -47,7 +47,7 @@ def modal(form: Form, texts: Texts, custom_id: str | None = None) -> ui.Modal:
 
 
 def _control(field: FormField, texts: Texts) -> ui.Item[Any]:
-    if field.kind == "image":
+    if field.kind in ("image", "file"):
         return ui.FileUpload(custom_id=field.name, required=field.required, max_values=1)
     if field.kind == "flag":
         return ui.Checkbox(custom_id=field.name, default=field.value == "true")

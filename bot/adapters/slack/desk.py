@@ -76,9 +76,12 @@ class Desk:
         else:
             parsed = parse_line(events.spoken(line, [info.name for info in catalog]), catalog)
         values: dict[str, Any] = dict(parsed.values)
-        option = image_option(self.info(parsed.command, person.locale))
+        info = self.info(parsed.command, person.locale)
+        option = image_option(info)
         if picture is not None and option is not None:
             values[option] = await self.file(picture)
+        elif files and (option := file_option(info)) is not None:
+            values[option] = await self.file(files[0])
         await self.invoke(scene, person, parsed.command, values, key)
 
     async def file(self, file: Mapping[str, Any]) -> Any:
@@ -254,6 +257,12 @@ def image_option(info: CommandInfo | None) -> str | None:
     """The option of a command that takes a picture, if it has one."""
     options = info.options if info is not None else ()
     return next((option.name for option in options if option.kind == "image"), None)
+
+
+def file_option(info: CommandInfo | None) -> str | None:
+    """The option of a command that takes a text file, if it has one."""
+    options = info.options if info is not None else ()
+    return next((option.name for option in options if option.kind == "file"), None)
 
 
 def elsewhere(scene: Scene, ticket: Ticket) -> Scene:

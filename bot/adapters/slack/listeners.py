@@ -80,7 +80,9 @@ def _command(desk: Desk, name: str) -> Callable[..., Awaitable[None]]:
         bare = line[1:].strip()
         locale = desk.people.locale(scene.member) or "en"
         info = desk.info(bare, locale)
-        if info is not None and any(option.required for option in info.options):
+        # A slash command carries no file: what takes one is asked for in a dialogue.
+        asks = info is not None and any(o.required or o.kind == "file" for o in info.options)
+        if info is not None and asks:
             ticket = Ticket(command=info.name, channel=scene.channel)
             view = views.command_form(info, words_for(locale), ticket)
             await asked(desk.client.views_open(trigger_id=scene.trigger, view=view))

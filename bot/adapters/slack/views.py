@@ -22,6 +22,7 @@ FORM = "form"
 _FIELD = "option."
 _VALUE = "value"
 _FILES = ["png", "jpg", "jpeg", "webp"]
+_TEXTS = ["md", "txt"]
 _OUR_CHOICE = " "
 """A select cannot hold an empty value; this one means "none chosen"."""
 
@@ -192,7 +193,7 @@ def _field_of(option: OptionInfo) -> FormField:
 
 def _hint(option: OptionInfo) -> str:
     """How it is typed in a command, with its default and its range: ``steps:20 (1–100)``."""
-    if option.kind == "image" or option.required:
+    if option.kind in ("image", "file") or option.required:
         return ""
     default = "" if option.kind == "flag" else option.default
     said = f"{option.name}:{default or '…'}"
@@ -225,6 +226,8 @@ def _element(item: FormField, texts: Texts) -> dict[str, Any]:
         return box
     if item.kind == "image":
         return {"type": "file_input", "action_id": _VALUE, "filetypes": _FILES, "max_files": 1}
+    if item.kind == "file":
+        return {"type": "file_input", "action_id": _VALUE, "filetypes": _TEXTS, "max_files": 1}
     element: dict[str, Any] = {"type": "plain_text_input", "action_id": _VALUE}
     if item.kind == "number":
         element = {"type": "number_input", "action_id": _VALUE, "is_decimal_allowed": True}

@@ -136,7 +136,9 @@ def _attached(
     info = next((i for i in catalog if i.name == line.command), None)
     if not files or info is None:
         return {}
-    places = [o.name for o in info.options if o.kind == "image" and o.name not in line.values]
+    places = [
+        o.name for o in info.options if o.kind in ("image", "file") and o.name not in line.values
+    ]
     if len(files) > len(places):
         raise BadInput("upload_unwanted", command=info.name)
     return dict(zip(places, files, strict=False))

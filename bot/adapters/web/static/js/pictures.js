@@ -4,6 +4,8 @@
 import { byId, make, note, say, toast } from "./dom.js";
 
 const KINDS = ["image/png", "image/jpeg", "image/webp"];
+/** Text files, for the commands that take one; browsers know no common type for Markdown. */
+const TEXT = /\.(md|markdown|txt|text)$/i;
 const MOST = 4;
 const LARGEST = 10 * 2 ** 20;
 
@@ -16,7 +18,7 @@ let waiting = [];
  */
 function fits(file) {
   let wrong = "";
-  if (!KINDS.includes(file.type)) wrong = say("upload_format");
+  if (!KINDS.includes(file.type) && !TEXT.test(file.name)) wrong = say("upload_format");
   else if (file.size > LARGEST) wrong = say("upload_large");
   if (wrong) toast(note(wrong, "warn"));
   return !wrong;
@@ -65,9 +67,12 @@ function tray() {
   list.replaceChildren(
     ...waiting.map((file, index) => {
       const item = make("li", "");
-      const image = new Image(48, 48);
-      image.src = URL.createObjectURL(file);
-      image.alt = say("picture_number", { n: index + 1 });
+      const text = TEXT.test(file.name);
+      const image = text ? make("span", "", file.name) : new Image(48, 48);
+      if (image instanceof HTMLImageElement) {
+        image.src = URL.createObjectURL(file);
+        image.alt = say("picture_number", { n: index + 1 });
+      }
       const remove = make("button", "button small plain", "×");
       remove.setAttribute("type", "button");
       remove.setAttribute("aria-label", say("remove"));
