@@ -125,15 +125,16 @@ def search(
 ) -> tuple[Quoted, ...]:
     """The passages of a workspace that are most like a question's vector, the best first.
 
-    None below :data:`storage.embedding.FLOOR`; together at most ``room`` tokens (estimated), so
-    that one too long for what is left makes way for a shorter one.
+    None below :data:`storage.embedding.FLOOR`, nor far below the best; together at most ``room``
+    tokens (estimated), so that one too long for what is left makes way for a shorter one.
     """
     rows = session.exec(
         select(Passage.id, Passage.vector).where(Passage.workspace_id == workspace_id)
     ).all()
     scores = embedding.likeness(query, [vector for _, vector in rows])
     ranked = sorted(zip(scores, (key for key, _ in rows), strict=True), reverse=True)
-    wanted = [key for score, key in ranked if score >= embedding.FLOOR][: 2 * best]
+    least = max(embedding.FLOOR, ranked[0][0] - embedding.MARGIN) if ranked else 0.0
+    wanted = [key for score, key in ranked if score >= least][: 2 * best]
     found = {
         passage.id: (passage, document)
         for passage, document in session.exec(

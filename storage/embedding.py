@@ -1,8 +1,9 @@
 """Texts as vectors: the embedding model of the filters' package, for looking things up.
 
 multilingual-e5-small in 4 bits, numpy only, so that the bot can embed as well as the worker. Its
-cosines are narrow: what answers a question lies at 0.8 and above, anything else at 0.7 to 0.77
-(:data:`FLOOR`).
+cosines are narrow. Measured on ten passages and twenty questions in English and Chinese: what
+answers a question lay at 0.81 to 0.93, what has nothing to do with it at 0.70 to 0.80 (commands
+addressed to the model at up to 0.84: they resemble any wish a little).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 
 SIZE = 384
 """Numbers of a vector."""
-FLOOR = 0.78
+FLOOR = 0.8
 """Least cosine between a question and what may answer it."""
+MARGIN = 0.06
+"""How far below the best passage another may lie."""
 QUERY_TOKENS = 96
 """What is read of a question: some 0.15 s of one core at most."""
 

@@ -244,7 +244,7 @@ async def test_a_grid_has_buttons_for_each_picture_within_the_platforms_limits(
 
 
 async def test_private_affairs_stay_private(face: Driver) -> None:
-    for command in ("credits", "queue", "history", "help"):
+    for command in ("credits", "queue", "history", "help", "docs"):
         heard = len(await face.notes("ann"))
         await face.use(command)
         assert len(await face.notes("ann")) > heard, command

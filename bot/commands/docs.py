@@ -29,7 +29,7 @@ class DocsInput(Input):
         default="list", json_schema_extra={"kind": "choice", "choices": list(ACTIONS)}
     )
     file: Upload = Option(default=None, json_schema_extra={"kind": "file"})
-    name: Phrase = Option(default="", json_schema_extra={"kind": "text"})
+    document: Phrase = Option(default="", json_schema_extra={"kind": "text"})
 
 
 async def docs(context: Context, values: DocsInput) -> Reply:
@@ -75,7 +75,7 @@ async def _add(context: Context, values: DocsInput) -> Reply:
     if values.file.size > MOST_BYTES:
         raise BadInput("document_large", limit=MOST_BYTES // 1024)
     await check_pace(context)
-    name = name_of(values.file, values.name)
+    name = name_of(values.file, values.document)
     data = await services.uploads.read(values.file)
     text, digest = text_of(data), hashlib.sha256(data).hexdigest()
     held = await services.database.look(documents.listed, workspace_id=space.id)
@@ -110,9 +110,9 @@ async def _add(context: Context, values: DocsInput) -> Reply:
 
 
 async def _remove(context: Context, values: DocsInput) -> Reply:
-    if not values.name:
-        raise BadInput("option_missing", option="name")
-    name = " ".join(values.name.split())
+    if not values.document:
+        raise BadInput("option_missing", option="document")
+    name = " ".join(values.document.split())
     await context.services.database.run(documents.remove, context.actor, name)
     return Reply(
         text=context.texts("docs.removed", name=name), tone=Tone.GOOD,

@@ -41,7 +41,7 @@ def name_of(attachment: Attachment, wanted: str) -> str:
         raise BadInput("document_format")
     found = " ".join((wanted or last).split())[:NAME_MAX]
     if is_blank(found):
-        raise BadInput("option_missing", option="name")
+        raise BadInput("option_missing", option="document")
     return found
 
 

@@ -14,13 +14,14 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, SQLModel, col, select
 
 from bot.commands import COMMANDS, PRESSES
+from bot.core.attachment import Attachment
 from bot.core.command import CommandInfo, Core
 from bot.core.reply import Reply, Verb
 from storage import decisions, tenant
 from storage.database import Database
 from storage.models import Case, Generation, Job, Workspace
 from storage.queue import Wire
-from storage.schema import Category, Flag, Outcome, Verdict
+from storage.schema import Category, Flag, Outcome, Platform, Verdict
 from tests.conftest import HandClock
 from tests.core.test_commands import answer, finish, picture
 from tests.fakes import FakeAdapter, make_services
@@ -75,6 +76,12 @@ def ids_of(session: Session, workspace_id: str) -> set[str]:
     return found
 
 
+def attached(text: str, name: str) -> Attachment:
+    """A text file as the local front end gives it."""
+    data = text.encode()
+    return Attachment(platform=Platform.LOCAL, name=name, size=len(data), data=data)
+
+
 class Town:
     """The north and the south: the same names, threads, channels and wishes, other contents."""
 
@@ -100,6 +107,10 @@ class Town:
                 value=f"We love the {words}",
             )  # fmt: skip
             await space.say("code", "boss", role="owner", code=f"{words[:6]}-1", amount=5, uses=9)
+            await space.say(
+                "docs", "boss", role="owner", action="add",
+                file=attached(f"The {words} opens at nine.", f"{words}.md"),
+            )  # fmt: skip
             await space.say("link")
             await space.say("gift", member="boss", amount=1)
             made = self.database.read(self._visible, space.workspace)
