@@ -165,8 +165,13 @@ class Learning(Frozen):
 
 
 class Chat(Frozen):
-    """How the chat answers here."""
+    """How conversations go here."""
 
+    memory_tokens: int = Field(default=0, ge=0, le=1_000_000)
+    """Most tokens of a conversation that go along with its next question; what is older is folded
+    into a summary. 0: as many as the model takes."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """For who names none, where the persona has none of its own; None: the model's."""
     retrieval: bool = False
     """Whether passages of the workspace's documents that fit a question go along with it."""
 

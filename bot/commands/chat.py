@@ -12,13 +12,14 @@ from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import QUESTION_MAX, Input, Phrase, Question
-from bot.core.limits import check_private, rules_in
+from bot.core.limits import check_private
 from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import Reply, Tone, Visibility
 from moderation.pipeline import Surface
 from storage import book, documents, threads
 from storage.errors import BadInput, NotAllowed, NotFound
 from storage.registry import ModelCard
+from storage.rules import rules_of
 from storage.schema import MAX_SEED, ChatSpec, JobKind, Role, Source, Turn, role_at_least
 from storage.templates import Persona, persona_in, personas, template
 
@@ -124,16 +125,16 @@ async def ask(context: Context, values: AskInput) -> Reply:
         card = vision_card(context)
     persona = persona_in(settings, context.address.channel)
     images = await picture_of(context, values.image)
-    used = template(persona.template)
+    used, rules = template(persona.template), rules_of(settings).chat
     limit = min(values.max_tokens or card.max_tokens, card.context_tokens // 2)
     thread = thread_of(context, values.thread)
-    looks_up = rules_in(context).chat.retrieval
     spoken = threads.tokens_of(persona.system) + threads.tokens_of(values.prompt)
-    if looks_up:
+    if rules.retrieval:
         spoken += documents.room_for(card.context_tokens)
+    room = max(_LEAST_MEMORY, card.context_tokens - limit - spoken)
     recalled = await services.database.look(
         threads.recall, workspace_id=context.actor.workspace.id, thread=thread,
-        tokens=max(_LEAST_MEMORY, card.context_tokens - limit - spoken),
+        tokens=min(room, rules.memory_tokens or room),
     )  # fmt: skip
     system = persona.system
     if recalled.summary:
@@ -143,7 +144,9 @@ async def ask(context: Context, values: AskInput) -> Reply:
         Turn(role="assistant" if message.role == "assistant" else "user", text=message.text)
         for message in recalled.messages
     ]
-    temperature = _first(values.temperature, persona.temperature, used.temperature)
+    temperature = _first(
+        values.temperature, persona.temperature, used.temperature, rules.temperature
+    )
     spec = ChatSpec(
         model=card.name,
         thread=thread,
@@ -158,7 +161,7 @@ async def ask(context: Context, values: AskInput) -> Reply:
         output_schema=used.output_schema,
         tools=persona.tools,
         images=images,
-        retrieval=looks_up,
+        retrieval=rules.retrieval,
     )
     if values.dry_run:
         return await throw_away(context, await quote_reply(context, spec))
