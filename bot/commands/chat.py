@@ -161,7 +161,8 @@ async def ask(context: Context, values: AskInput) -> Reply:
         output_schema=used.output_schema,
         tools=persona.tools,
         images=images,
-        retrieval=rules.retrieval,
+        # What a workspace wrote for itself stays there while we are only a person's guest in it.
+        retrieval=rules.retrieval and context.venue.installed,
     )
     if values.dry_run:
         return await throw_away(context, await quote_reply(context, spec))
