@@ -1,4 +1,4 @@
-"""A text file comes to `/docs` through its dialogue or with a message; slash commands carry none."""
+"""A text file comes to `/docs` by its dialogue or with a message; slash commands carry none."""
 
 from __future__ import annotations
 
