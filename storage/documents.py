@@ -25,8 +25,8 @@ MOST_BYTES = 128 * 1024
 """Largest file: some 30,000 tokens, a minute of one core to embed."""
 PASSAGE_TOKENS = 120
 """Longest passage as the embedding model counts."""
-MOST_OF_ONE = 400
-"""Passages of one document."""
+MOST_OF_ONE = 600
+"""Passages of one document; a Markdown file of the largest size has some 470."""
 MOST_DOCUMENTS = 50
 MOST_PASSAGES = 2_000
 """Passages of one workspace: their vectors are read for each question (1.5 MB)."""

@@ -70,26 +70,32 @@ async def cut(text: str) -> list[str]:
 async def judged(context: Context, texts: list[str], *, name: str) -> list[str]:
     """The passages that may be stored; what a moderator would have to look at is left out.
 
-    Raises ``Refused('document_refused')`` when the name or any passage is against the rules.
+    Raises ``Refused`` when the name (``document_name_refused``) or any passage
+    (``document_refused``, which says where) is against the rules.
     """
     settings = context.actor.workspace.settings
     policy, lists = policy_of(settings), lists_of(settings)
     space, member = context.actor.workspace, context.actor.member
     about = About(space.id, member.id, key=context.key)
     clean = []
-    for text in (name, *texts):
+    for part, text in enumerate((name, *texts)):
         content = Content(
-            surface=Surface.NAME if text is name else Surface.PROMPT, text=text, lists=lists,
+            surface=Surface.NAME if part == 0 else Surface.PROMPT, text=text, lists=lists,
             workspace_id=space.id,
         )  # fmt: skip
         verdict = await context.services.recorder.judge(
             context.services.prompt_gate, content, policy, about, keep_allowed=False
         )
-        if verdict.outcome is Outcome.BLOCK or (text is name and not verdict.allowed):
+        if verdict.outcome is Outcome.BLOCK or (part == 0 and not verdict.allowed):
             codes = reasons(verdict, policy)
             category = context.texts(f"category.{codes[0] if codes else Category.FAULT}")
-            raise Refused("document_refused", verdict=verdict.public(), category=category)
-        if text is not name and verdict.allowed:
+            if part == 0:
+                raise Refused("document_name_refused", verdict=verdict.public(), category=category)
+            raise Refused(
+                "document_refused", verdict=verdict.public(), category=category, part=part,
+                parts=len(texts),
+            )  # fmt: skip
+        if part and verdict.allowed:
             clean.append(text)
     return clean
 
