@@ -164,6 +164,16 @@ class Learning(Frozen):
     """Only from commands' texts and our own answers; what is learnt stays here and ends with it."""
 
 
+class Chat(Frozen):
+    """How conversations go here."""
+
+    memory_tokens: int = Field(default=0, ge=0, le=1_000_000)
+    """Most tokens of a conversation that go along with its next question; what is older is folded
+    into a summary. 0: as many as the model takes."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """For who names none, where the persona has none of its own; None: the model's."""
+
+
 class Rules(Frozen):
     """Everything the core reads of a workspace's settings."""
 
@@ -182,6 +192,7 @@ class Rules(Frozen):
     keeping: Keeping = Keeping()
     review: ReviewRules = ReviewRules()
     learning: Learning = Learning()
+    chat: Chat = Chat()
     review_channel: str = Field(default="", max_length=80)
     locale: str = Field(default="", pattern="^(en|zh)?$")
     """The language of public cards; empty follows who asked."""

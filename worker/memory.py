@@ -13,6 +13,7 @@ from moderation.settings import policy_of
 from storage import threads
 from storage.errors import AtelierError
 from storage.jobs import Claim
+from storage.rules import rules_of
 from storage.schema import ChatSpec, JobKind, Outcome
 from storage.templates import template
 from storage.workspaces import settings_of
@@ -37,13 +38,14 @@ async def fold(tools: Tools, claim: Claim) -> bool:
     if not isinstance(spec, ChatSpec) or not spec.thread:
         return False
     card = tools.registry.find(spec.model, JobKind.CHAT)
+    settings = await tools.database.look(settings_of, claim.workspace_id)
+    taken = card.context_tokens // 2
     made = await tools.database.look(
         threads.foldable, workspace_id=claim.workspace_id, thread=spec.thread,
-        tokens=card.context_tokens // 2,
+        tokens=min(taken, rules_of(settings).chat.memory_tokens or taken),
     )  # fmt: skip
     if made is None:
         return False
-    settings = await tools.database.look(settings_of, claim.workspace_id)
     about = About(claim.workspace_id, claim.member_id, job_id=claim.job_id)
     bench = Bench(tools, policy_of(settings), lists_of(settings), about)
     used = template("fold")

@@ -13,6 +13,10 @@ from typing import Annotated
 
 import typer
 
+from bot.cli.moderation_app import app as moderation_app
+from bot.cli.operating import economics, resume, stop
+from bot.cli.options import Json, Timeout
+
 app = typer.Typer(
     name="atelier",
     help="A community's own AI studio. Start it with [bold]atelier up[/bold].",
@@ -26,16 +30,7 @@ app = typer.Typer(
 ledger_app = typer.Typer(help="The credit ledger.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 
-moderation_app = typer.Typer(help="The filters.", no_args_is_help=True)
 app.add_typer(moderation_app, name="moderation")
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option("--timeout", min=0.1, help="Give up and cancel after so many seconds."),
-]
 
 
 def _version(asked: bool) -> None:
@@ -361,67 +356,6 @@ def verify(
     raise typer.Exit(guarded(lambda: work.run(file, json=json), json=json))
 
 
-@moderation_app.command("eval")
-def moderation_eval(
-    path: Annotated[Path, typer.Argument(help="A labelled JSONL file, or a folder of them.")],
-    json: Json = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Texts of each file, at most.")] = None,
-    assume: Annotated[
-        int | None, typer.Option(min=0, max=1, help="Label of texts that have none: 0 or 1.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a reliability plot (SVG) here.")] = None,
-    words_only: Annotated[
-        bool, typer.Option("--words-only", help="Without the trained heads: word lists alone.")
-    ] = False,
-) -> None:
-    """False positives, recall and AUPRC of the text filters on labelled texts."""
-    from bot.cli import moderation as work
-    from bot.cli.trouble import guarded
-
-    raise typer.Exit(
-        guarded(
-            lambda: work.run_eval(
-                path, json=json, limit=limit, assume=assume, plot_to=plot, words_only=words_only
-            ),
-            json=json,
-        )
-    )
-
-
-@moderation_app.command("try")
-def moderation_try(
-    text: Annotated[str, typer.Argument(help="A text to judge.")], json: Json = False
-) -> None:
-    """Every score of one text against this workspace's thresholds."""
-    from bot.cli import moderation as work
-    from bot.cli.trouble import guarded
-
-    raise typer.Exit(guarded(lambda: work.run_try(text, json=json), json=json))
-
-
-@moderation_app.command("learn")
-def moderation_learn(
-    workspace: Annotated[
-        str, typer.Argument(help="A workspace: its id, its platform's id, or 'local'.")
-    ] = "local",
-    json: Json = False,
-) -> None:
-    """Learn from a workspace's decisions now; a better head that holds the gate is used."""
-    from bot.cli import learning as work
-    from bot.cli.trouble import guarded
-
-    raise typer.Exit(guarded(lambda: work.run_learn(workspace, json=json), json=json))
-
-
-@moderation_app.command("verify")
-def moderation_verify(json: Json = False) -> None:
-    """Check the audit log's chain: every line where it was, and what it was."""
-    from bot.cli import sums
-    from bot.cli.trouble import guarded
-
-    raise typer.Exit(guarded(lambda: sums.run_audit_verify(json=json), json=json))
-
-
 @ledger_app.command("verify")
 def ledger_verify(json: Json = False) -> None:
     """Replay every entry and compare with the balances; fails on any drift."""
@@ -431,65 +365,8 @@ def ledger_verify(json: Json = False) -> None:
     raise typer.Exit(guarded(lambda: tables.run_ledger_verify(json=json), json=json))
 
 
-@app.command()
-def economics(
-    json: Json = False,
-    days: Annotated[int, typer.Option(min=1, max=3650, help="Measure so many days.")] = 30,
-    watts: Annotated[float, typer.Option(min=0, help="Power drawn while it works.")] = 300.0,
-    kwh: Annotated[float, typer.Option(min=0, help="Cents for a kilowatt-hour.")] = 30.0,
-    rent: Annotated[
-        float, typer.Option(min=0, help="Cents of rent for an hour of engine time.")
-    ] = 0.0,
-    members: Annotated[int | None, typer.Option(min=0, help="What if: active members.")] = None,
-    growth: Annotated[float | None, typer.Option(help="What if: growth a month.")] = None,
-    churn: Annotated[float | None, typer.Option(help="What if: who leaves a month.")] = None,
-    conversion: Annotated[float | None, typer.Option(help="What if: share who pay.")] = None,
-    price: Annotated[
-        int | None, typer.Option(min=0, help="What if: cents a paying member pays.")
-    ] = None,
-    cost: Annotated[
-        float | None, typer.Option(min=0, help="What if: cents a member costs a month.")
-    ] = None,
-    fixed: Annotated[int | None, typer.Option(min=0, help="What if: cents paid anyway.")] = None,
-    months: Annotated[int | None, typer.Option(min=1, max=120, help="How far to look.")] = None,
-) -> None:
-    """What generations cost and tiers bring in, measured; and what if."""
-    from bot.cli import sums
-    from bot.cli.trouble import guarded
-
-    prices = {"watts": watts, "cents_per_kwh": kwh, "rent_cents_per_hour": rent}
-    assumed = {
-        "members": members, "growth": growth, "churn": churn, "conversion": conversion,
-        "price_cents": price, "cost_per_member_cents": cost, "fixed_cents": fixed,
-        "months": months,
-    }  # fmt: skip
-    raise typer.Exit(
-        guarded(
-            lambda: sums.run_economics(json=json, days=days, prices=prices, assumed=assumed),
-            json=json,
-        )
-    )
-
-
-@app.command()
-def stop(
-    note: Annotated[str, typer.Argument(help="Why, for whoever finds it.")] = "",
-    json: Json = False,
-) -> None:
-    """Accept nothing new anywhere; what is in line goes on."""
-    from bot.cli import sums
-    from bot.cli.trouble import guarded
-
-    raise typer.Exit(guarded(lambda: sums.run_switch(True, note, json=json), json=json))
-
-
-@app.command()
-def resume(json: Json = False) -> None:
-    """Take the stop switch back."""
-    from bot.cli import sums
-    from bot.cli.trouble import guarded
-
-    raise typer.Exit(guarded(lambda: sums.run_switch(False, "", json=json), json=json))
+for command in (economics, stop, resume):
+    app.command()(command)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from moderation.pipeline import Surface
 from storage import book, threads
 from storage.errors import BadInput, NotAllowed, NotFound
 from storage.registry import ModelCard
+from storage.rules import rules_of
 from storage.schema import MAX_SEED, ChatSpec, JobKind, Role, Source, Turn, role_at_least
 from storage.templates import Persona, persona_in, personas, template
 
@@ -124,13 +125,14 @@ async def ask(context: Context, values: AskInput) -> Reply:
         card = vision_card(context)
     persona = persona_in(settings, context.address.channel)
     images = await picture_of(context, values.image)
-    used = template(persona.template)
+    used, rules = template(persona.template), rules_of(settings).chat
     limit = min(values.max_tokens or card.max_tokens, card.context_tokens // 2)
     thread = thread_of(context, values.thread)
     spoken = threads.tokens_of(persona.system) + threads.tokens_of(values.prompt)
+    room = max(_LEAST_MEMORY, card.context_tokens - limit - spoken)
     recalled = await services.database.look(
         threads.recall, workspace_id=context.actor.workspace.id, thread=thread,
-        tokens=max(_LEAST_MEMORY, card.context_tokens - limit - spoken),
+        tokens=min(room, rules.memory_tokens or room),
     )  # fmt: skip
     system = persona.system
     if recalled.summary:
@@ -140,7 +142,9 @@ async def ask(context: Context, values: AskInput) -> Reply:
         Turn(role="assistant" if message.role == "assistant" else "user", text=message.text)
         for message in recalled.messages
     ]
-    temperature = _first(values.temperature, persona.temperature, used.temperature)
+    temperature = _first(
+        values.temperature, persona.temperature, used.temperature, rules.temperature
+    )
     spec = ChatSpec(
         model=card.name,
         thread=thread,

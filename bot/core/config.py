@@ -22,8 +22,9 @@ from storage import book, document
 from storage.book import Check
 from storage.errors import BadInput
 from storage.rules import KEYS, Rules
+from storage.templates import DEFAULT_PERSONA, personas
 
-Kind = Literal["ids", "map", "integer", "flag", "text", "choice", "lines"]
+Kind = Literal["ids", "map", "integer", "number", "flag", "text", "choice", "lines"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,11 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
         Setting("policy.thresholds.GORE.blur", "text"),
         Setting("learning.on", "flag"),
     ),
+    "chat": (
+        Setting("persona", "text"),
+        Setting("chat.memory_tokens", "integer"),
+        Setting("chat.temperature", "number"),
+    ),
     "marks": (
         Setting("lists.ip_mode", "choice", tuple(IpMode)),
         Setting("lists.help_region", "choice", ("", *HELP_REGIONS)),
@@ -124,7 +130,7 @@ PRESETS = ("family", "standard", "artists")
 BY_PATH = {setting.path: setting for group in GROUPS.values() for setting in group}
 
 FOREIGN = frozenset({
-    "policy", "lists", "styles", "personas", "persona", "channel_personas", "label_profile", "chat",
+    "policy", "lists", "styles", "personas", "persona", "channel_personas", "label_profile",
     "terms", "help",
 })  # fmt: skip
 """Top-level settings of other rooms, checked where they are used."""
@@ -144,6 +150,13 @@ def check(settings: Mapping[str, Any], text: str = "") -> None:
         Policy.model_validate(settings.get("policy", {}))
     except ValidationError as error:
         raise document.invalid(error, text, "policy.") from error
+    known, here = personas(settings), settings.get("channel_personas")
+    chosen = {"persona": settings.get("persona")}
+    if isinstance(here, Mapping):
+        chosen |= {f"channel_personas.{channel}": name for channel, name in here.items()}
+    for path, name in chosen.items():
+        if name is not None and name not in known:
+            raise document.bad(path, f"one of: {', '.join(sorted(known))}", text)
     profile = settings.get("label_profile", LabelProfile.EU)
     if profile not in frozenset(LabelProfile):
         why = f"one of: {', '.join(LabelProfile)}"
@@ -209,6 +222,8 @@ def default(path: str) -> Any:
         found = book.get(Lists().model_dump(mode="json"), path.removeprefix("lists.")) or None
     if path == "label_profile":
         found = str(profile_of({}))
+    if path == "persona":
+        found = DEFAULT_PERSONA
     return found
 
 
@@ -244,6 +259,12 @@ def typed(path: str, raw: str) -> Any:
         if not raw.lstrip("-").isdigit():
             raise BadInput("setting_invalid", path=path[:80], why="a whole number is needed")
         return int(raw)
+    if kind == "number":
+        try:
+            return float(raw)
+        except ValueError:
+            why = "a number is needed"
+            raise BadInput("setting_invalid", path=path[:80], why=why) from None
     if kind == "flag":
         if raw.lower() not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
             raise BadInput("setting_invalid", path=path[:80], why="true or false is needed")

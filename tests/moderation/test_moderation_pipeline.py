@@ -139,8 +139,8 @@ def test_a_faulty_stage_holds(name: str) -> None:
 @pytest.mark.parametrize("stage", [Hanging(), answering(Endless())], ids=["check", "answer"])
 def test_a_hanging_stage_holds_in_time(stage: Fake) -> None:
     started = time.monotonic()
-    verdict = judge(stage, Fake(lambda c: [flag()], "text.good"), timeout_s=0.2)
-    assert time.monotonic() - started < 3
+    verdict = judge(stage, Fake(lambda c: [flag()], "text.good"), timeout_s=1)
+    assert time.monotonic() - started < 20, "it would hang for thirty"
     assert verdict.outcome is Outcome.HOLD
     assert {f.category for f in verdict.flags} == {Category.FAULT, Category.SEX}
     if isinstance(stage, Hanging):
@@ -302,10 +302,10 @@ assert not late, late
 def test_the_interpreter_does_not_wait_for_a_hung_stage() -> None:
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", HANGING_PROGRAM], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", HANGING_PROGRAM], capture_output=True, text=True, timeout=55
     )
     assert done.stdout.strip() == "hold", done.stderr
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 50, "it would hang for sixty"
 
 
 def test_the_bot_needs_no_heavy_library() -> None:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 from PIL import Image
 from sqlmodel import select
 
-from bot.adapters.web.app import make_app
 from bot.adapters.web.live import WebPresenter
 from bot.commands import COMMANDS, PRESSES
 from bot.core.command import Core
@@ -23,39 +19,23 @@ from bot.core.services import Services
 from storage.database import Database
 from storage.endings import Exchange
 from storage.models import Generation, Job
-from storage.queue import Wire
 from storage.schema import Category, Flag, ImageSpec, Outcome, Platform, Verdict, parse_spec
-from tests.conftest import HandClock
 from tests.core.test_commands import answer, finish, picture
-from tests.fakes import make_services
-from tests.web.fakes import BASE, JSON, TOKEN, paint
+from tests.web.fakes import paint
 
 HELD = Verdict(
     outcome=Outcome.HOLD, flags=frozenset({Flag(category=Category.SEX, score=0.9, stage="nude")})
 )
 
 
-@pytest_asyncio.fixture
-async def services(
-    sqlite_database: Database, wire: Wire, tmp_path: Path, clock: HandClock
-) -> Services:
-    made = make_services(sqlite_database, wire, tmp_path, clock=clock)
-    await made.prompt_gate.load()
-    return made
+@pytest.fixture
+def app(real_app: Any) -> Any:
+    return real_app
 
 
 @pytest.fixture
-def app(services: Services, presenter: WebPresenter) -> Any:
-    return make_app(Core(services, COMMANDS, PRESSES), presenter, token=TOKEN)
-
-
-@pytest_asyncio.fixture
-async def page(app: Any) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=app)
-    headers = {"Origin": BASE} | JSON
-    async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as client:
-        await client.get("/", params={"token": TOKEN})
-        yield client
+def page(console: httpx.AsyncClient) -> httpx.AsyncClient:
+    return console
 
 
 async def ask(page: httpx.AsyncClient, line: str) -> dict[str, Any]:

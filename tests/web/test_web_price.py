@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import socket
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
-import uvicorn
 from PIL import Image
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 from sqlmodel import select
 
-from bot.adapters.web.app import make_app
-from bot.adapters.web.live import WebPresenter
-from bot.commands import COMMANDS, PRESSES
-from bot.core.command import Core
 from bot.core.services import Services
-from storage.database import Database
 from storage.models import Job, Message, Reservation
-from storage.queue import Wire
-from tests.conftest import HandClock
-from tests.fakes import make_services
-from tests.web.fakes import BASE, JSON, TOKEN
-from tests.web.test_web_browser import FLAGS, chromium
-
-
-@pytest_asyncio.fixture
-async def services(
-    sqlite_database: Database, wire: Wire, tmp_path: Path, clock: HandClock
-) -> Services:
-    made = make_services(sqlite_database, wire, tmp_path, clock=clock)
-    await made.prompt_gate.load()
-    return made
+from tests.web.browsing import visiting
 
 
 @pytest.fixture
-def app(services: Services, presenter: WebPresenter) -> Any:
-    return make_app(Core(services, COMMANDS, PRESSES), presenter, token=TOKEN)
+def app(real_app: Any) -> Any:
+    return real_app
 
 
-@pytest_asyncio.fixture
-async def page(app: Any) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=app)
-    headers = {"Origin": BASE} | JSON
-    async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as client:
-        await client.get("/", params={"token": TOKEN})
-        yield client
+@pytest.fixture
+def page(console: httpx.AsyncClient) -> httpx.AsyncClient:
+    return console
 
 
 async def test_the_price_shown_is_the_price_held_and_nothing_is_stored(
@@ -103,48 +75,24 @@ async def test_a_picture_taken_in_to_reckon_with_is_thrown_away_and_a_reset_is_n
     assert services.database.read(lambda s: len(s.exec(select(Message)).all())) == before
 
 
-class _Quiet(uvicorn.Server):
-    def install_signal_handlers(self) -> None: ...
-
-
 @pytest.mark.browser
 @pytest.mark.timeout(120)
 async def test_the_panel_says_price_and_rest_as_one_chooses_in_both_languages(app: Any) -> None:
-    path = chromium()
-    if path is None:
-        pytest.skip("no Chromium found: apt-get install chromium to run the browser tests")
-    door = socket.socket()
-    door.bind(("127.0.0.1", 0))
-    address = f"http://127.0.0.1:{door.getsockname()[1]}"
-    server = _Quiet(uvicorn.Config(app, log_level="error", lifespan="off",
-                                   timeout_graceful_shutdown=1))  # fmt: skip
-    serving = asyncio.create_task(server.serve(sockets=[door]))
-    try:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
-            screen = await browser.new_page()
-            wrong: list[str] = []
-            screen.on("pageerror", lambda error: wrong.append(str(error)))
-            await screen.goto(f"{address}/?token={TOKEN}")
-            price = screen.locator("#price")
-            await expect(price).to_have_text("1 credit, then 1,999 left")
-            assert await price.get_attribute("aria-live") == "polite"
-            await screen.locator("#make input[name='v.count'][value='4']").check(force=True)
-            await expect(price).to_have_text("4 credits, then 1,996 left")
-            await screen.locator("#line").fill("why is the sky blue?")
-            await expect(screen.locator("#line-price")).to_have_text("1 credit, then 1,999 left")
-            await screen.locator("#line").fill("/credits")
-            await expect(screen.locator("#line-price")).to_have_text("")
-            await screen.locator("#make textarea").first.fill("a red apple")
-            await screen.locator("#make button.primary").click()
-            await expect(price).to_have_text("4 credits, then 1,992 left")
-            await screen.context.add_cookies([
-                {"name": "atelier_locale", "value": "zh", "url": address}
-            ])  # fmt: skip
-            await screen.goto(address)
-            await expect(screen.locator("#price")).to_have_text("1 积分，之后剩余 1,995")
-            await browser.close()
-            assert wrong == []
-    finally:
-        server.should_exit = True
-        await serving
+    async with visiting(app) as (screen, address):
+        price = screen.locator("#price")
+        await expect(price).to_have_text("1 credit, then 1,999 left")
+        assert await price.get_attribute("aria-live") == "polite"
+        await screen.locator("#make input[name='v.count'][value='4']").check(force=True)
+        await expect(price).to_have_text("4 credits, then 1,996 left")
+        await screen.locator("#line").fill("why is the sky blue?")
+        await expect(screen.locator("#line-price")).to_have_text("1 credit, then 1,999 left")
+        await screen.locator("#line").fill("/credits")
+        await expect(screen.locator("#line-price")).to_have_text("")
+        await screen.locator("#make textarea").first.fill("a red apple")
+        await screen.locator("#make button.primary").click()
+        await expect(price).to_have_text("4 credits, then 1,992 left")
+        await screen.context.add_cookies([
+            {"name": "atelier_locale", "value": "zh", "url": address}
+        ])  # fmt: skip
+        await screen.goto(address)
+        await expect(screen.locator("#price")).to_have_text("1 积分，之后剩余 1,995")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 from sqlmodel import select
 
 from bot.adapters.web.render import words_for
 from bot.core import config
 from bot.core.services import Services
 from storage.models import Workspace
-from tests.web.fakes import TOKEN
-from tests.web.test_web_browser import FLAGS, chromium
-from tests.web.test_web_price import _Quiet, app, page, services
+from tests.web.browsing import visiting
+from tests.web.test_web_price import app, page
 
-__all__ = ["app", "page", "services"]
+__all__ = ["app", "page"]
 
 
 def settings(services: Services) -> dict[str, Any]:
@@ -57,49 +53,29 @@ async def test_a_broken_file_names_line_and_field_and_changes_nothing(
 @pytest.mark.browser
 @pytest.mark.timeout(120)
 async def test_an_admin_changes_tries_asks_and_undoes(app: Any, services: Services) -> None:
-    path = chromium()
-    if path is None:
-        pytest.skip("no Chromium found: apt-get install chromium to run the browser tests")
-    door = socket.socket()
-    door.bind(("127.0.0.1", 0))
-    address = f"http://127.0.0.1:{door.getsockname()[1]}"
-    server = _Quiet(uvicorn.Config(app, log_level="error", lifespan="off",
-                                   timeout_graceful_shutdown=1))  # fmt: skip
-    serving = asyncio.create_task(server.serve(sockets=[door]))
-    try:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
-            screen = await browser.new_page()
-            wrong: list[str] = []
-            screen.on("pageerror", lambda error: wrong.append(str(error)))
-            await screen.goto(f"{address}/?token={TOKEN}")
-            await screen.goto(f"{address}/config")
-            await screen.get_by_role("button", name="Change: Prices").click()
-            await screen.fill("dialog input[name='v.prices.picture']", "9000")
-            await screen.locator("dialog .button.primary").click()
-            await expect(screen.locator("dialog .said")).to_contain_text("prices.picture")
-            await screen.fill("dialog input[name='v.prices.picture']", "150")
-            await screen.locator("dialog .button.primary").click()
-            changed = screen.locator(".group .own")
-            await expect(changed).to_contain_text("150")
-            assert settings(services) == {"prices": {"picture": 150}}
+    async with visiting(app) as (screen, address):
+        await screen.goto(f"{address}/config")
+        await screen.get_by_role("button", name="Change: Prices").click()
+        await screen.fill("dialog input[name='v.prices.picture']", "9000")
+        await screen.locator("dialog .button.primary").click()
+        await expect(screen.locator("dialog .said")).to_contain_text("prices.picture")
+        await screen.fill("dialog input[name='v.prices.picture']", "150")
+        await screen.locator("dialog .button.primary").click()
+        changed = screen.locator(".group .own")
+        await expect(changed).to_contain_text("150")
+        assert settings(services) == {"prices": {"picture": 150}}
 
-            await screen.get_by_role("button", name="Family").click()
-            tried = screen.locator("#toasts .toast")
-            await expect(tried).to_contain_text("Before it is saved")
-            assert "policy" not in settings(services)
-            await tried.get_by_role("button", name="Save it").click()
-            await expect(screen.locator(".group .own")).not_to_have_count(1)
-            assert settings(services)["prices"] == {"picture": 150}, "a preset leaves prices alone"
+        await screen.get_by_role("button", name="Family").click()
+        tried = screen.locator("#toasts .toast")
+        await expect(tried).to_contain_text("Before it is saved")
+        assert "policy" not in settings(services)
+        await tried.get_by_role("button", name="Save it").click()
+        await expect(screen.locator(".group .own")).not_to_have_count(1)
+        assert settings(services)["prices"] == {"picture": 150}, "a preset leaves prices alone"
 
-            await screen.locator("[name='v.what']").select_option("ask")
-            await screen.get_by_role("button", name="Ask", exact=True).click()
-            await expect(screen.locator("#toasts")).to_contain_text("may use /ask there")
-            await screen.get_by_role("button", name="Undo").first.click()
-            await expect(screen.locator(".group .own")).to_have_count(1)
-            assert settings(services) == {"prices": {"picture": 150}}
-            await browser.close()
-            assert wrong == []
-    finally:
-        server.should_exit = True
-        await serving
+        await screen.locator("[name='v.what']").select_option("ask")
+        await screen.get_by_role("button", name="Ask", exact=True).click()
+        await expect(screen.locator("#toasts")).to_contain_text("may use /ask there")
+        await screen.get_by_role("button", name="Undo").first.click()
+        await expect(screen.locator(".group .own")).to_have_count(1)
+        assert settings(services) == {"prices": {"picture": 150}}

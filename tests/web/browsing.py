@@ -1,0 +1,54 @@
+"""A browser on a real app: what the tests of single pages share."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.async_api import Page, async_playwright
+
+from tests.web.fakes import TOKEN
+from tests.web.test_web_browser import FLAGS, chromium
+
+
+class QuietServer(uvicorn.Server):
+    """Leaves the test runner's signals alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def visiting(app: Any) -> AsyncIterator[tuple[Page, str]]:
+    """The app served on a port, a page that came in by the link, and the address.
+
+    Fails when the page had an error of its own; skips, visibly, where no Chromium is.
+    """
+    path = chromium()
+    if path is None:
+        pytest.skip("no Chromium found: apt-get install chromium to run the browser tests")
+    door = socket.socket()
+    door.bind(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{door.getsockname()[1]}"
+    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    server = QuietServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[door]))
+    try:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+            screen = await browser.new_page()
+            wrong: list[str] = []
+            screen.on("pageerror", lambda error: wrong.append(str(error)))
+            await screen.goto(f"{address}/?token={TOKEN}")
+            yield screen, address
+            await browser.close()
+            assert wrong == []
+    finally:
+        server.should_exit = True
+        await serving
