@@ -1,9 +1,9 @@
 """Links into the page and the visits they begin, for moderators who have only their chat.
 
-Both are random 256-bit words; Redis keeps their SHA-256 and whom they are for, never the word. They
-live there and in no table on purpose: losing them must end them, and a link is used up by one atomic
-``GETDEL``, whoever else posts it in the same instant. That a link was used is a line of the audit
-log as well, because a Redis that crashed comes back as it was a while ago.
+Both are random 256-bit words; Redis keeps their SHA-256 and whom they are for, never the word.
+They live there and in no table on purpose: losing them must end them, and a link is used up by one
+atomic ``GETDEL``, whoever else posts it in the same instant. That a link was used is a line of the
+audit log as well, because a Redis that crashed comes back as it was a while ago.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError
-
 from sqlmodel import Session, select
 
 from storage import audit

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bot.core.command import Who
 from bot.core.review_room import may_review
 from bot.core.services import Services
-from storage import audit, visits
+from storage import visits
 from storage.errors import MemberError, NotAllowed, NotFound
 from storage.schema import Platform, Role
 from storage.visits import Visitor
@@ -63,9 +63,7 @@ async def enter(services: Services, secret: str) -> str:
     if visitor is None:
         raise NotFound("door_used")
     actor = (await _guest(services, visitor)).actor
-    await services.database.run(
-        visits.note_use, actor, secret, verb=OPENED, now=services.clock()
-    )
+    await services.database.run(visits.note_use, actor, secret, verb=OPENED, now=services.clock())
     return await visits.begin(services.wire, visitor, now=services.clock())
 
 
