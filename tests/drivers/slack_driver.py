@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -35,23 +35,40 @@ class SlackDriver:
         self.stack = stack
         self.studio: Studio | None = None
         self.last: dict[str, Any] = {}
+        self.busy = 0
+        """What the bot is doing for somebody right now."""
 
     async def begin(self) -> None:
         made = run_bot(self.server, self.services, f"{self.server.url}/api/")
         self.studio = await self.stack.enter_async_context(made)
+        for name in ("first_sight", "typed", "invoke", "press"):
+            desk = self.studio.part._desk
+            object.__setattr__(desk, name, self._counted(getattr(desk, name)))  # it is frozen
+
+    def _counted(self, act: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def counted(*args: Any, **more: Any) -> Any:
+            self.busy += 1
+            try:
+                return await act(*args, **more)
+            finally:
+                self.busy -= 1
+
+        return counted
 
     def _person(self, who: str) -> Person:
         return Person(self.server, f"U{who.upper()}", "C1")
 
     async def _quiet(self) -> None:
-        """Wait until Slack has heard nothing new for a moment and every card's place is noted."""
+        """Wait until nothing is being done for anybody, Slack has heard nothing new for a moment
+        and every card's place is noted."""
         still = 0
         before = -1
         async with asyncio.timeout(60):
             while still < 6:
                 calls = len(self.server.calls) + len(self.server.ephemeral)
                 noted = not await self.services.database.look(_unnoted)
-                still = still + 1 if calls == before and noted else 0
+                quiet = calls == before and noted and not self.busy
+                still = still + 1 if quiet else 0
                 before = calls
                 await asyncio.sleep(0.03)
 

@@ -196,9 +196,9 @@ def test_a_reported_picture_is_one_case_and_not_its_owners_to_delete(database: D
         database.write(
             reports.report, picture.id, actor=actor(database, workspace="other"), now=START
         )
-    assert database.write(reports.report, picture.id, actor=ben, now=START)
-    assert database.write(reports.report, picture.id, actor=mod, now=START)
-    assert not database.write(reports.report, picture.id, actor=ben, now=START)
+    assert database.write(reports.report, picture.id, actor=ben, now=START).fresh
+    assert database.write(reports.report, picture.id, actor=mod, now=START).fresh
+    assert not database.write(reports.report, picture.id, actor=ben, now=START).fresh
     (case,) = database.read(cases.open_cases, workspace_id=ann.workspace.id)
     assert (case.member_id, case.reporter_id, case.origin) == (
         ann.member.id, ben.member.id, CaseOrigin.REPORTED,
