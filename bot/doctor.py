@@ -84,6 +84,7 @@ async def examine(settings: BotSettings) -> list[Finding]:
         lambda: asyncio.to_thread(_database, settings, instance),
         lambda: _redis(settings, instance),
         lambda: asyncio.to_thread(_tokens, settings),
+        lambda: asyncio.to_thread(_door, settings),
         lambda: _discord(settings),
         lambda: _slack(settings),
     ]
@@ -363,6 +364,18 @@ def _tokens(settings: BotSettings) -> list[Finding]:
     slack = is_set(settings.slack_bot_token)
     words = f"Discord: {'set' if discord else 'none'}; Slack: {'set' if slack else 'none'}"
     return [_ok("tokens", f"{words} (the local page needs none)")]
+
+
+def _door(settings: BotSettings) -> list[Finding]:
+    """Whether moderators of a chat can come to the page."""
+    if not settings.web_url:
+        if not (is_set(settings.discord_token) or settings.uses_slack):
+            return []
+        return [_ok("review page", "for this machine only; ATELIER_WEB_URL lets moderators in")]
+    if settings.url_is_plain:
+        return [_warn("review page", f"{settings.web_url} sends moderators' visits in clear",
+                      "put the page behind https and name that in ATELIER_WEB_URL")]  # fmt: skip
+    return [_ok("review page", f"moderators come to {settings.web_url} by /review page:open")]
 
 
 async def _discord(settings: BotSettings) -> list[Finding]:

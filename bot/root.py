@@ -60,6 +60,8 @@ async def build_services(settings: BotSettings, redis_url: str) -> Services:
         authority=lambda: authority(settings.home),
         remark=partial(remarked, settings.home),
         recipe_cache=settings.recipe_cache,
+        page_url=settings.web_url,
+        page_is_local=settings.is_loopback,
     )
     if settings.monthly_credits is None:
         return services

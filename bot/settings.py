@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from storage.settings import StorageSettings, read_settings
+
+_ADDRESS = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.I | re.ASCII)
 
 
 class BotSettings(StorageSettings):
@@ -19,6 +23,8 @@ class BotSettings(StorageSettings):
     """Port of the page; 0 takes a free one. A taken default port makes us try the next ones."""
     web_hosts: str = ""
     """More names the page answers to, separated by commas: those of a reverse proxy, say."""
+    web_url: str = ""
+    """The page's public address, for links in chats: ``https://studio.example``; empty for none."""
     web_token: SecretStr | None = None
     """Opens the page; empty means one that is made once and kept in the state folder."""
     discord_token: SecretStr | None = None
@@ -35,6 +41,29 @@ class BotSettings(StorageSettings):
     """Whether the same wish asked again is answered from what was made before, free."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    @field_validator("web_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        """Scheme and host, perhaps a port: the page lives at the root of its host."""
+        value = value.strip().rstrip("/")
+        if not value:
+            return ""
+        try:
+            parts = urlsplit(value)
+            named = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            named = False
+        if not named or not _ADDRESS.fullmatch(value):
+            raise ValueError("an address like https://studio.example, without a path")
+        return value.lower()
+
+    @property
+    def url_is_plain(self) -> bool:
+        """Whether the public address sends a session over a network in clear."""
+        return self.web_url.startswith("http://") and not _is_loopback(
+            urlsplit(self.web_url).hostname or ""
+        )
+
     @property
     def uses_slack(self) -> bool:
         """Whether Slack is set up: a bot token, and one way in."""
@@ -49,12 +78,7 @@ class BotSettings(StorageSettings):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the page."""
-        if self.web_host == "localhost":
-            return True
-        try:
-            return ip_address(self.web_host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.web_host)
 
     @property
     def listens_everywhere(self) -> bool:
@@ -71,10 +95,16 @@ class BotSettings(StorageSettings):
 
     @property
     def more_hosts(self) -> frozenset[str]:
-        """``web_hosts`` as names, each as a browser writes it, without a port."""
-        return frozenset(
-            in_url(name) for part in self.web_hosts.split(",") if (name := part.strip())
-        )
+        """``web_hosts`` and ``web_url``'s, each as a browser writes it, without a port."""
+        parts = [*self.web_hosts.split(","), urlsplit(self.web_url).hostname or ""]
+        return frozenset(in_url(name) for part in parts if (name := part.strip()))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_set(secret: SecretStr | None) -> bool:

@@ -106,6 +106,28 @@ def enrol(
     return Actor(workspace=space, member=person, tier=tier)
 
 
+def recall(session: Session, *, platform: Platform, workspace: str, member: str) -> Actor:
+    """A person as stored, with the role of this moment; nothing is made, granted or written.
+
+    For whoever comes by another way than their platform, which alone may say what they are.
+    Raises ``NotFound('member_gone')``.
+    """
+    row = session.execute(
+        select(Workspace, Member)
+        .join(Member, col(Member.workspace_id) == col(Workspace.id))
+        .where(
+            Workspace.platform == platform,
+            Workspace.external_id == workspace,
+            Member.external_id == member,
+        )
+    ).first()
+    if row is None:
+        raise NotFound("member_gone")
+    space, person = row
+    tier = tailored(session.get_one(Tier, person.tier_id), rules_of(space.settings))
+    return Actor(workspace=space, member=person, tier=tier)
+
+
 def tier_for(
     session: Session,
     space: Workspace,

@@ -48,6 +48,7 @@ class FakeAdapter:
     core: Core | None = None
     workspace: str = "guild-1"
     channel: str = "general"
+    platform: Platform = Platform.FAKE
     locale: str = "en"
     replies: list[Reply] = field(default_factory=list)
     posted: list[tuple[Address, Reply]] = field(default_factory=list)
@@ -61,14 +62,14 @@ class FakeAdapter:
     def who(self, name: str, role: str = "member") -> Who:
         """A person of this fake platform."""
         return Who(
-            platform=Platform.FAKE, workspace=self.workspace, member=name, member_name=name,
+            platform=self.platform, workspace=self.workspace, member=name, member_name=name,
             role=role,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def address(self, thread: str | None = None) -> Address:
         """Where its replies go."""
         return Address(
-            platform=Platform.FAKE, workspace=self.workspace, channel=self.channel, thread=thread
+            platform=self.platform, workspace=self.workspace, channel=self.channel, thread=thread
         )
 
     def invocation(

@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import Field as Option
 
-from bot.core import review_room
+from bot.core import door, review_room
 from bot.core.case_card import BLIND_RULING, NEEDS_WORDS, RULING_OF, due_in_words, ruling_form
 from bot.core.command import Command, Context, PressHandler
 from bot.core.inputs import Input, Phrase
-from bot.core.reply import Button, Field, Form, FormField, Reply, Tone, Verb, Visibility
+from bot.core.reply import Button, Field, Form, FormField, Link, Reply, Tone, Verb, Visibility
 from storage import credits, duty, review, review_appeals, review_blind, review_undo, strikes
 from storage.errors import BadInput, NotAllowed, NotFound
 from storage.review_queue import Waiting, filter_of
@@ -33,6 +33,9 @@ class ReviewInput(Input):
     only: Literal["", "late", "free", "reported", "appealed", "pictures", "answers"] = Option(
         default="", json_schema_extra={"kind": "choice", "choices": list(ONLY)}
     )
+    page: Literal["", "open", "leave"] = Option(
+        default="", json_schema_extra={"kind": "choice", "choices": ["open", "leave"]}
+    )
 
 
 class StrikesInput(Input):
@@ -44,6 +47,8 @@ class StrikesInput(Input):
 async def review_(context: Context, values: ReviewInput) -> Reply:
     """The queue, most urgent first, with what the law asks of admins until one took note."""
     services, texts, actor = context.services, context.texts, context.actor
+    if values.page:
+        return await _page(context, values.page == "open")
     if values.case:
         return await press_case(context, values.case)
     wanted = filter_of({"code": values.code.upper()} | _PARTS.get(values.only, {}))
@@ -72,6 +77,21 @@ async def review_(context: Context, values: ReviewInput) -> Reply:
         visibility=Visibility.PRIVATE,
         buttons=tuple(buttons),
         data={"cases": [one.case.id for one in waiting], "second": [case.id for case in again]},
+    )
+
+
+async def _page(context: Context, wanted: bool) -> Reply:
+    """The way into the room's page, for this moderator alone; or an end to all their visits."""
+    texts = context.texts
+    if not wanted:
+        await door.leave_all(context.services, context.actor)
+        return _said(context, "door.left")
+    url = await door.link_for(context.services, context.actor)
+    return Reply(
+        title=texts("door.title"),
+        text=texts("door.link"),
+        link=Link(url=url, label=texts("door.open")),
+        visibility=Visibility.PRIVATE,
     )
 
 

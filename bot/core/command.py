@@ -61,6 +61,9 @@ class Who(Frozen):
     """SKUs the platform says this person has bought and still holds."""
     account_created_at: Millis | None = None
     """When the platform account was made; fresh ones get no free credits yet."""
+    recalled: bool = False
+    """Known by a session of the page and not by their platform: role, tier and name are read from
+    the row as they are now, and nothing of the above is written to it."""
 
 
 class Venue(Frozen):

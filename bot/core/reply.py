@@ -148,6 +148,13 @@ class Field(Frozen):
     """Show in a fixed-width face and make it easy to copy (seeds, ids)."""
 
 
+class Link(Frozen):
+    """An address of this very studio to open. Nothing a member or a model wrote ever is one."""
+
+    url: str
+    label: str
+
+
 class Picture(Frozen):
     """One picture on a card. ``blob`` is None when there is nothing to show (held, removed)."""
 
@@ -228,6 +235,8 @@ class Reply(Frozen):
     pictures: tuple[Picture, ...] = ()
     buttons: tuple[Button, ...] = ()
     form: Form | None = None
+    link: Link | None = None
+    """Shown under ``text``, as the platform shows links; only in private replies."""
     document: Document | None = None
     progress: Progress | None = None
     code: str | None = None

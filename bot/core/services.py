@@ -18,7 +18,7 @@ from storage.posts import Posts
 from storage.queue import Wire
 from storage.registry import Registry
 from storage.schema import Address, Platform
-from storage.workspaces import Actor, enrol
+from storage.workspaces import Actor, enrol, recall
 
 if TYPE_CHECKING:
     from bot.core.command import Who
@@ -57,11 +57,22 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     recipe_cache: bool = True
     """Whether the same wish asked again is answered from what was made before."""
+    page_url: str = ""
+    """The page's public address, for links in chats; empty when the operator named none."""
+    page_is_local: bool = True
+    """Whether the page listens on loopback only."""
     max_wait_ms: int = 600_000
     """A job that would wait longer is refused with the predicted time."""
 
     async def actor(self, who: Who) -> Actor:
-        """The stored person: made on first sight, this month's credits granted."""
+        """The stored person: made on first sight, this month's credits granted.
+
+        Raises ``NotFound('member_gone')`` for one who is only recalled and not there (any more).
+        """
+        if who.recalled:
+            return await self.database.look(
+                recall, platform=who.platform, workspace=who.workspace, member=who.member
+            )
         return await self.database.run(
             enrol,
             platform=who.platform,

@@ -12,11 +12,13 @@ import httpx
 import pytest
 import redis
 
+from bot.doctor import _door
 from bot.instance import valkeys_in
 from bot.parts import Broker, worker_env
-from bot.settings import BotSettings
+from bot.settings import BotSettings, load_settings
 from bot.up import names_of, up
 from storage.embedded import EmbeddedValkey
+from storage.errors import OperatorError
 
 
 def test_a_worker_gets_no_platform_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,3 +120,45 @@ async def test_a_page_that_listens_everywhere_answers_to_its_own_names_only(home
             assert answer.status_code == 421, name
     os.kill(os.getpid(), signal.SIGTERM)
     await running
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://studio.example", "studio.example"), ("https://Art.example:8443/", "art.example"),
+        ("http://127.0.0.1:8642", "127.0.0.1"), ("http://[::1]:8642", "[::1]"),
+    ],
+)  # fmt: skip
+def test_a_public_address_is_answered_to(url: str, name: str) -> None:
+    settings = BotSettings(web_url=url)
+    assert settings.web_url == url.rstrip("/").lower()
+    assert name in names_of(settings) | {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "art.example", "https://:80", "https://art.example/page", "https://a.example?b=1",
+        "https://me:pw@a.example", "ftp://a.example", "javascript:alert(1)", "https://a.example:0",
+        "https://a.example:99999", "https://a b.example", "https://a.example#x", "https://[::1",
+        "https://a.example\n.evil.example",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_named_at_the_start(url: str) -> None:
+    with pytest.raises(OperatorError) as refused:
+        load_settings(web_url=url)
+    assert "ATELIER_WEB_URL" in str(refused.value) and url not in str(refused.value)
+
+
+def test_doctor_says_whether_moderators_can_come_to_the_page() -> None:
+    def said(**given: str) -> list[tuple[str, str]]:
+        return [(str(f.level), f.says) for f in _door(BotSettings(**given))]  # type: ignore[arg-type]
+
+    assert said() == []
+    [(level, words)] = said(discord_token="x")
+    assert level == "ok" and "ATELIER_WEB_URL" in words
+    [(level, words)] = said(web_url="http://studio.example")
+    assert level == "note" and "in clear" in words
+    for fine in ("https://studio.example", "http://127.0.0.1:8642"):
+        [(level, words)] = said(web_url=fine)
+        assert level == "ok" and fine in words

@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import discord
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.adapters.discord.render import Page, components, pages, words_for
-from bot.core.reply import Button, Field, Picture, Reply, Tone, Verb
+from bot.core.reply import Button, Field, Link, Picture, Reply, Tone, Verb
 from storage.schema import JobKind, JobStatus
 from tests.discord.cards import JOB, every_card
 
@@ -74,6 +75,9 @@ def within_limits(page: Page) -> None:
             assert 1 <= len(node["components"]) <= 5
         if node["type"] == 2:
             assert 1 <= len(node["label"]) <= 80
+            if node["style"] == discord.ButtonStyle.link.value:
+                assert "custom_id" not in node and node["url"].startswith("https://")
+                continue
             assert 1 <= len(node["custom_id"]) <= 100
         if node["type"] == 12:
             assert 1 <= len(node["items"]) <= 10
@@ -146,3 +150,11 @@ def test_every_picture_has_a_text_for_who_cannot_see_it() -> None:
     for name in ("result", "four", "blurred"):
         for file in pages(every_card("en")[name], words_for("en"))[0].files:
             assert "a red apple" in file.alt
+
+
+def test_a_link_of_ours_is_a_button_that_opens_it() -> None:
+    url = "https://studio.example/review/door#" + "0" * 64
+    (page,) = pages(Reply(text="Yours alone.", link=Link(url=url, label="Open")), words_for("en"))
+    within_limits(page)
+    (button,) = [n for n in walk(components(page.view)) if n.get("url")]
+    assert (button["url"], button["label"], button["style"]) == (url, "Open", 5)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import itertools
+import time
 
 import pytest
 from sqlmodel import select

@@ -26,7 +26,18 @@ from bot.adapters.slack.render import (
     words_for,
 )
 from bot.adapters.slack.rich import rich_text
-from bot.core.reply import Button, Field, Form, FormField, Picture, Progress, Reply, Tone, Verb
+from bot.core.reply import (
+    Button,
+    Field,
+    Form,
+    FormField,
+    Link,
+    Picture,
+    Progress,
+    Reply,
+    Tone,
+    Verb,
+)
 from bot.core.texts import LOCALES, load_words
 from bot.root import known_commands
 from storage.schema import JobKind, JobStatus
@@ -240,3 +251,14 @@ def test_both_languages_have_every_word() -> None:
 def test_files_stay_small() -> None:
     for path in WORDS.parent.rglob("*.py"):
         assert len(path.read_text("utf-8").splitlines()) < 400, path
+
+
+def test_a_link_of_ours_is_one_and_an_address_in_a_text_is_none() -> None:
+    url = "https://studio.example/review/door#abc"
+    made = message(Reply(text="see https://evil.example", link=Link(url=url, label="Open")),
+                   words_for("en"))  # fmt: skip
+    assert rules.block_faults(made.blocks) == []
+    links = [e for b in made.blocks for s in b.get("elements", ()) for e in s.get("elements", ())
+             if e["type"] == "link"]  # fmt: skip
+    assert links == [{"type": "link", "url": url, "text": "Open"}]
+    assert url not in made.text, "a notification shows no secret"

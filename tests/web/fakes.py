@@ -345,6 +345,7 @@ def make_core(studio: FakeStudio) -> Core:
     services: Any = SimpleNamespace(
         metrics=SimpleNamespace(answered=lambda *_: None),
         texts=texts_for, registry=load_registry(), actor=actor, clock=lambda: 0,
+        page_url="",
         database=SimpleNamespace(look=look),
     )  # fmt: skip
     commands: list[Command[Any]] = [

@@ -136,6 +136,11 @@ def _note(reply: Reply, texts: Texts) -> list[Page]:
             box.add_item(ui.TextDisplay("\n".join(shown) or "…"))
         if last and facts:
             box.add_item(ui.TextDisplay("\n".join(facts)))
+        if last and reply.link is not None:
+            opener = ui.Button[Any](
+                style=discord.ButtonStyle.link, label=reply.link.label[:_LABEL], url=reply.link.url
+            )
+            box.add_item(ui.ActionRow(opener))
         if last:
             _add_rows(box, rows(reply))
         view.add_item(box)

@@ -205,6 +205,9 @@ def _note(reply: Reply, texts: Texts, files: Mapping[str, str]) -> Message:
         blocks.append({"type": "rich_text", "elements": [section(*line), *said]})
     for part in split_markdown(reply.text, limits.SECTION):
         blocks += _words(part)
+    if reply.link is not None:
+        linked = {"type": "link", "url": reply.link.url, "text": reply.link.label}
+        blocks.append({"type": "rich_text", "elements": [section(linked)]})
     for picture in reply.pictures:
         blocks += _picture(picture, texts, files)
     if reply.pictures and not reply.buttons:  # a kept copy: its facts in one line

@@ -3,6 +3,7 @@
 The page runs on a member's own machine, where any web site they visit can also send requests to
 it. So every request must name a loopback host (DNS rebinding), carry the session cookie or the
 token, and every change must come from our own page or from a program that holds the token.
+Moderators of a chat come by another door (:mod:`bot.adapters.web.door`) and into one room only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bot.adapters.web.door import Door, guest_of, in_room
+from bot.core.door import PATH as DOOR
+from storage import tenant
+from storage.errors import RetryLater
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """Host names the page always answers to."""
@@ -56,13 +62,14 @@ class Access:
     """ASGI middleware that lets in whoever may come in, and adds the safety headers."""
 
     def __init__(
-        self, app: ASGIApp, token: str, denied: Denied, hosts: Collection[str] = ()
+        self, app: ASGIApp, token: str, denied: Denied, door: Door, hosts: Collection[str] = ()
     ) -> None:
         self.app = app
         self.hosts = LOOPBACK | {host.lower() for host in hosts}
         self.token = token
         self.session = session_of(token)
         self.denied = denied
+        self.door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,7 +82,16 @@ class Access:
             await send(message)
 
         request = Request(scope, receive)
-        answer = await self._refusal(request)
+        try:
+            answer = await self._refusal(request)
+        except RetryLater:
+            answer = PlainTextResponse("busy, try again\n", 503, {"Retry-After": "1"})
+        visitor = guest_of(request)
+        if answer is None and visitor is not None:
+            # Whatever a route forgets: no statement of this request leaves the guest's workspace.
+            with tenant.within(visitor.actor.workspace.id):
+                await self.app(scope, receive, guarded_send)
+            return
         await (answer or self.app)(scope, receive, guarded_send)
 
     async def _refusal(self, request: Request) -> Response | None:
@@ -91,11 +107,18 @@ class Access:
             return await self._exchange(request, host)
         if self._bearer(headers):
             return None
+        if path.startswith("/static/"):  # the page that says "use the link" needs its style
+            return None
         cookie = request.cookies.get(cookie_name(host), "")
-        if not secrets.compare_digest(cookie.encode(), self.session.encode()):
-            if path.startswith("/static/"):  # the page that says "use the link" needs its style
-                return None
-            return await self.denied(request)
+        owner = secrets.compare_digest(cookie.encode(), self.session.encode())
+        if path != DOOR and (in_room(request) or not owner):
+            # In the room the visit counts: whoever opened a link wants to see where it leads.
+            visitor = await self.door.guest(request)
+            if visitor is not None and not in_room(request):
+                return self.door.elsewhere(request)
+            request.state.guest = visitor
+            if visitor is None and not owner:
+                return self.door.denied(request) or await self.denied(request)
         if request.method not in _SAFE_METHODS and not _same_origin(headers, host):
             return PlainTextResponse("cross-origin request refused\n", 403)
         return None

@@ -15,6 +15,7 @@ from bot.adapters.web.access import Access
 from bot.adapters.web.api import make_api
 from bot.adapters.web.consoles import make_consoles
 from bot.adapters.web.desk import Desk
+from bot.adapters.web.door import Door
 from bot.adapters.web.live import WebPresenter
 from bot.adapters.web.pages import make_pages
 from bot.adapters.web.pictures import make_pictures
@@ -57,6 +58,7 @@ def make_app(
     reader = reader or CoreReader(core)
     renderer = Renderer()
     desk = Desk(core=core, presenter=presenter, reader=reader, renderer=renderer)
+    door = Door(desk)
     app = FastAPI(title="Atelier", docs_url=None, redoc_url=None, openapi_url=None)
 
     async def denied(request: Request) -> Response:
@@ -89,7 +91,8 @@ def make_app(
     app.include_router(make_consoles(desk))
     app.include_router(make_settings(desk))
     app.include_router(make_review(desk))
+    app.include_router(door.routes())
     app.include_router(make_pictures(reader))
     app.mount("/static", _Static(directory=_STATIC), name="static")
-    app.add_middleware(Access, token=token, denied=denied, hosts=hosts)
+    app.add_middleware(Access, token=token, denied=denied, door=door, hosts=hosts)
     return app

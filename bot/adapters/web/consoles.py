@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from bot.adapters.web.desk import Desk
+from bot.adapters.web.door import guest_of
 from bot.adapters.web.reader import OWNER
 from bot.adapters.web.render import words_for
 from bot.core import review_room
@@ -29,29 +30,32 @@ def make_consoles(desk: Desk) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     services = desk.core.services
 
-    async def actor() -> Actor:
-        return await services.actor(OWNER)
+    async def actor(request: Request) -> Actor:
+        guest = guest_of(request)
+        return guest.actor if guest else await services.actor(OWNER)
 
     async def page(request: Request, template: str, active: str, **facts: Any) -> Response:
-        look = desk.look(request)
-        credits = await desk.reader.balance()
+        look, guest = desk.look(request), guest_of(request)
+        credits = None if guest else await desk.reader.balance()
         return HTMLResponse(
-            desk.renderer.page(template, look, active=active, credits=credits, **facts)
+            desk.renderer.page(template, look, active=active, credits=credits, guest=guest, **facts)
         )
 
     @routes.get("/review/figures")
     async def figures(request: Request) -> Response:
-        seen = await review_room.figures(services, await actor())
+        seen = await review_room.figures(services, await actor(request))
         return await page(request, "figures.html", "review", seen=seen, room=seen.room)
 
     @routes.get("/review/thresholds")
     async def thresholds(request: Request, stage: str, code: str) -> Response:
-        lines = await review_room.thresholds(services, await actor(), stage[:80], code[:8])
+        lines = await review_room.thresholds(services, await actor(request), stage[:80], code[:8])
         return JSONResponse({"lines": [line.model_dump() for line in lines]})
 
     @routes.get("/review/audit")
     async def audit(request: Request, format: str = "") -> Response:
-        acts = await review_room.acts(services, await actor(), limit=10_000 if format else 200)
+        acts = await review_room.acts(
+            services, await actor(request), limit=10_000 if format else 200
+        )
         rows = [{name: getattr(act, name) for name in _ACT} for act in acts]
         if format == "json":
             return JSONResponse({"acts": rows})
@@ -76,7 +80,7 @@ def make_consoles(desk: Desk) -> APIRouter:
     @routes.get("/ledger")
     async def ledger(request: Request, kind: str = "", format: str = "") -> Response:
         kind = kind if kind in KINDS else ""
-        account, entries = await review_room.ledger_lines(services, await actor(), kind=kind)
+        account, entries = await review_room.ledger_lines(services, await actor(request), kind=kind)
         rows = [
             {
                 "at": entry.at, "kind": entry.kind, "job": entry.job_id or "",

@@ -254,7 +254,7 @@ def make_pages(desk: Desk) -> APIRouter:
             fields = {}
         back = text_of(fields, "back")
         answer: Response = RedirectResponse(
-            back if back in ("/", "/history", "/config") else "/", 303
+            back if back in ("/", "/history", "/config", "/review") else "/", 303
         )
         if "application/json" in request.headers.get("accept", ""):
             answer = JSONResponse({"ok": True})

@@ -13,19 +13,21 @@ from PIL import Image, ImageFilter
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from bot.adapters.web.body import read_body, text_of, values_of
-from bot.adapters.web.desk import Desk, address, key_of
+from bot.adapters.web.desk import CHANNEL, Desk, address, key_of
+from bot.adapters.web.door import guest_of
 from bot.adapters.web.reader import OWNER
 from bot.adapters.web.render import words_for
 from bot.core import review_bulk, review_room
-from bot.core.case_card import CODES, RULING_OF, due_in_words
+from bot.core.case_card import BLIND_RULING, CODES, RULING_OF, due_in_words
 from bot.core.command import Press, error_reply
+from bot.core.door import Guest
 from bot.core.reply import Reply, Verb
 from bot.core.texts import Texts
 from storage import duty, review, review_queue
 from storage.errors import BadInput, MemberError
 from storage.review_queue import QueueFilter, Waiting, filter_of
 from storage.review_words import FIRST
-from storage.schema import CaseStatus, Millis, Verdict
+from storage.schema import Address, CaseStatus, Millis, Verdict
 from storage.workspaces import Actor
 
 _VEIL = 14
@@ -43,6 +45,14 @@ KEYS = {
     Verb.ESCALATE: "E", Verb.UPHOLD: "H", Verb.OVERTURN: "O", Verb.ASK: "Q", Verb.BAN: "X",
     Verb.LOOK_APPROVE: "A", Verb.LOOK_DENY: "D", Verb.AGREE: "G",
 }  # fmt: skip
+
+
+VERBS = frozenset(
+    str(verb)
+    for verb in (*RULING_OF, *BLIND_RULING, Verb.AGREE, Verb.UNDO, Verb.UPHOLD, Verb.OVERTURN,
+                 Verb.DUTY)
+)  # fmt: skip
+"""The buttons of this room; a page of cases presses no others, whoever looks at it."""
 
 
 class Veils:
@@ -74,7 +84,11 @@ def make_review(desk: Desk) -> APIRouter:
     veils = Veils()
     seen: dict[str, tuple[float, Actor]] = {}
 
-    async def actor() -> Actor:
+    async def actor(request: Request, *, acts: bool = False) -> Actor:
+        if (guest := guest_of(request)) is not None:
+            return guest.actor  # read for this very request
+        if acts:
+            return await services.actor(OWNER)
         known = seen.get(OWNER.member)
         if known is None or known[0] < time.monotonic():
             known = (time.monotonic() + _FRESH_S, await services.actor(OWNER))
@@ -82,10 +96,12 @@ def make_review(desk: Desk) -> APIRouter:
         return known[1]
 
     async def page(request: Request, template: str, **facts: Any) -> Response:
-        look = desk.look(request)
-        credits = await desk.reader.balance()
+        look, guest = desk.look(request), guest_of(request)
+        credits = None if guest else await desk.reader.balance()
         return HTMLResponse(
-            desk.renderer.page(template, look, active="review", credits=credits, **facts)
+            desk.renderer.page(
+                template, look, active="review", credits=credits, guest=guest, **facts
+            )
         )
 
     def no(error: MemberError, request: Request) -> Response:
@@ -110,7 +126,7 @@ def make_review(desk: Desk) -> APIRouter:
 
     @routes.get("/review")
     async def room(request: Request) -> Response:
-        who = await actor()
+        who = await actor(request)
         try:
             chosen = wanted(request)
             found = await listed(request, who)
@@ -128,7 +144,7 @@ def make_review(desk: Desk) -> APIRouter:
     @routes.get("/review/queue")
     async def queue(request: Request) -> Response:
         try:
-            who = await actor()
+            who = await actor(request)
             found = await listed(request, who)
             seen_by_me = await review_room.exposure(services, who)
         except MemberError as error:
@@ -141,7 +157,7 @@ def make_review(desk: Desk) -> APIRouter:
     async def case(request: Request, case_id: str, blind: int = 0) -> Response:
         look = desk.look(request)
         try:
-            who = await actor()
+            who = await actor(request)
             reply = await review_room.show_case(
                 services, who, case_id, words_for(look.locale), blind=bool(blind)
             )
@@ -157,7 +173,7 @@ def make_review(desk: Desk) -> APIRouter:
 
     @routes.get("/review/pictures/{case_id}")
     async def picture(request: Request, case_id: str, clear: int = 0) -> Response:
-        who = await actor()
+        who = await actor(request)
         try:
             if clear:
                 blob = await review_room.reveal(services, who, case_id)
@@ -184,10 +200,13 @@ def make_review(desk: Desk) -> APIRouter:
             fields = await read_body(request)
         except BadInput as error:
             return no(error, request)
+        verb, guest = text_of(fields, "verb"), guest_of(request)
+        if verb not in VERBS:
+            return no(MemberError("button_unknown"), request)
         reply = await desk.core.press(
             Press(
-                verb=text_of(fields, "verb"), target=text_of(fields, "target"), who=OWNER,
-                address=address(None), locale=look.locale, key=key_of(fields),
+                verb=verb, target=text_of(fields, "target"), who=guest.who if guest else OWNER,
+                address=_place(guest), locale=look.locale, key=key_of(fields),
                 values=values_of(fields),
             )
         )  # fmt: skip
@@ -206,7 +225,7 @@ def make_review(desk: Desk) -> APIRouter:
         try:
             fields = await read_body(request)
             case_id, now = text_of(fields, "target"), services.clock()
-            who = await services.actor(OWNER)
+            who = await actor(request, acts=True)
             if text_of(fields, "verb") == "release":
                 await services.database.run(review.release, who, case_id, now=now)
             else:
@@ -220,7 +239,7 @@ def make_review(desk: Desk) -> APIRouter:
     async def preview(request: Request, alike: str = "") -> Response:
         look = desk.look(request)
         try:
-            who = await actor()
+            who = await actor(request)
             if alike:
                 found = await review_bulk.preview_alike(services, who, alike)
             else:
@@ -239,7 +258,8 @@ def make_review(desk: Desk) -> APIRouter:
             if ruling is None:
                 raise BadInput("bulk_ruling")
             done = await review_bulk.decide_many(
-                services, await services.actor(OWNER), text_of(fields, "ids", 8000).split(), ruling,
+                services, await actor(request, acts=True),
+                text_of(fields, "ids", 8000).split(), ruling,
                 code=text_of(fields, "code"), note=text_of(fields, "note", 2000),
             )  # fmt: skip
         except MemberError as error:
@@ -253,7 +273,7 @@ def make_review(desk: Desk) -> APIRouter:
         try:
             fields = await read_body(request)
             back = await review_bulk.undo_many(
-                services, await services.actor(OWNER), text_of(fields, "batch")
+                services, await actor(request, acts=True), text_of(fields, "batch")
             )
         except MemberError as error:
             return no(error, request)
@@ -263,7 +283,7 @@ def make_review(desk: Desk) -> APIRouter:
     async def views(request: Request) -> Response:
         try:
             fields = await read_body(request)
-            who = await services.actor(OWNER)
+            who = await actor(request, acts=True)
             review_room.may_review(who)
             drop = text_of(fields, "drop")
             if drop:
@@ -281,6 +301,13 @@ def make_review(desk: Desk) -> APIRouter:
         return JSONResponse({"ok": True, "views": html})
 
     return routes
+
+
+def _place(guest: Guest | None) -> Address:
+    if guest is None:
+        return address(None)
+    who = guest.who
+    return Address(platform=who.platform, workspace=who.workspace, channel=CHANNEL)
 
 
 def veil(data: bytes) -> bytes:

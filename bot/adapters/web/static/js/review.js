@@ -253,6 +253,7 @@ function line(one) {
 async function refresh(always = false) {
   if ((document.hidden && !always) || underway) return;
   const answer = await get(`/review/queue?${chosen()}`);
+  if (answer.code === "door_over") complain(answer.text); // a visit from a chat has ended
   if (!answer.cases || underway) return;
   byId("rest").hidden = !answer.rest;
   byId("rest").textContent = answer.rest;
