@@ -61,12 +61,14 @@ class Door:
         secret = request.cookies.get(self.cookie(request), "")
         return await door.guest(self.desk.core.services, secret) if secret else None
 
-    def closed(self, request: Request, error: MemberError, status: int) -> Response:
+    def closed(
+        self, request: Request, error: MemberError, status: int, *, guest: bool = False
+    ) -> Response:
         """Why the room does not open, and where to get a link."""
         look = self.desk.look(request)
         reply = error_reply(error, words_for(look.locale))
         if "text/html" in request.headers.get("accept", ""):
-            html = self.desk.renderer.page("door.html", look, refused=reply.text)
+            html = self.desk.renderer.page("door.html", look, refused=reply.text, guest=guest)
             return HTMLResponse(html, status)
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse({"ok": False, "code": reply.code, "text": reply.text}, status)
@@ -82,7 +84,7 @@ class Door:
 
     def elsewhere(self, request: Request) -> Response:
         """For a guest who asks for anything but the room."""
-        return self.closed(request, NotAllowed("door_elsewhere"), 403)
+        return self.closed(request, NotAllowed("door_elsewhere"), 403, guest=True)
 
     def routes(self) -> APIRouter:
         """The page a link opens, which changes nothing by itself; its button; the way out."""
@@ -90,9 +92,11 @@ class Door:
         services = self.desk.core.services
 
         @routes.get(door.PATH)
-        async def show(request: Request) -> Response:
-            html = self.desk.renderer.page("door.html", self.desk.look(request), refused="")
-            return HTMLResponse(html)
+        async def show(request: Request, left: int = 0) -> Response:
+            if left:
+                return self.closed(request, NotAllowed("door_over"), 200)
+            look = self.desk.look(request)
+            return HTMLResponse(self.desk.renderer.page("door.html", look, refused="", guest=False))
 
         @routes.post(door.PATH)
         async def enter(request: Request) -> Response:
@@ -115,7 +119,7 @@ class Door:
         @routes.post("/review/leave")
         async def leave(request: Request) -> Response:
             await visits.end(services.wire, request.cookies.get(self.cookie(request), ""))
-            answer = Response(status_code=303, headers={"Location": door.PATH})
+            answer = Response(status_code=303, headers={"Location": f"{door.PATH}?left=1"})
             self._forget(request, answer)
             return answer
 
