@@ -159,7 +159,7 @@ async def ask(context: Context, values: AskInput) -> Reply:
         template="" if persona.template == "plain" else persona.template,
         stop=used.stop,
         output_schema=used.output_schema,
-        tools=persona.tools,
+        tools=tuple(t for t in persona.tools if t != "documents" or context.venue.installed),
         images=images,
         # What a workspace wrote for itself stays there while we are only a person's guest in it.
         retrieval=rules.retrieval and context.venue.installed,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bot.core.command import Venue
 from bot.core.reply import Verb
 from storage import documents, embedding
 from storage.schema import parse_spec
@@ -99,7 +100,7 @@ async def test_a_hostile_document_is_only_text(studio: Studio, persona: str) -> 
 
 async def test_the_documents_tool_reads_the_askers_workspace_only(studio: Studio) -> None:
     await stored(studio, HANDBOOK)
-    studio.settings(channel_personas={"general": "clerk"})
+    studio.settings(channel_personas={"general": "clerk"}, chat={"retrieval": True})
     studio.fake.workspace = "guild-2"
     await stored(studio, "Dogs that run free in the meadow are eaten by lions.", "lions.md")
     studio.fake.workspace = "guild-1"
@@ -112,6 +113,12 @@ async def test_the_documents_tool_reads_the_askers_workspace_only(studio: Studio
     assert card.text == "Before nine they may."
     assert card.data["recipe"]["tools"] == ["documents"]  # type: ignore[index]
     assert {f.value for f in card.fields if f.label == "From"} == {"handbook.md"}
+    studio.fake.venue = Venue(installed=False)
+    studio.speaker.answers = [call, "I cannot."]
+    await studio.ask(prompt=QUESTION, thread="guest")
+    assert "not allowed here" in told(studio)[-1]["content"], "a guest reads none of it"
+    assert "meadow they" not in str(studio.speaker.calls[-2:])
+    studio.fake.venue = Venue()
     studio.speaker.answers = ['{"tool": "documents", "input": "the capital of France"}', "No."]
     await studio.ask(prompt="capital of France?", thread="u")
     assert "nothing was found" in told(studio)[-1]["content"]
