@@ -199,7 +199,7 @@ async def test_an_answer_is_written_between_the_steps(
 
     picture = made.submit("p", spec(steps=60))
     await anext(picture)
-    answer = made.submit("a", chat_spec("x", max_tokens=8))
+    answer = made.submit("a", chat_spec("x", max_tokens=24))
     ends = await asyncio.gather(watch("picture", picture), watch("answer", answer))
     await made.stop()
     assert isinstance(ends[0], Picture) and isinstance(ends[1], Answer)
