@@ -44,20 +44,20 @@ def plan(quick: bool, starter: Path | None) -> tuple[dict[str, Callable[[], list
         it = subjects(None, size=128, steps=2 if quick else 4)
     else:
         it = subjects(starter, size=128, steps=10)
-    tokens = 16 if quick else 48
+    tokens = 12 if quick else 48
     return {
-        "a": lambda: pictures.overhead(it, 7),
-        "b": lambda: pictures.batching(it, 5 if quick else rounds),
+        "a": lambda: pictures.overhead(it, rounds),
+        "b": lambda: pictures.batching(it, 2 if quick else rounds),
         "b2": lambda: pictures.mixed(it),
-        "c": lambda: waking.latency(it, 20 if quick else 60, 3 if quick else 9),
+        "c": lambda: waking.latency(it, 20 if quick else 60, 2 if quick else 9),
         "d": lambda: talk.throughput(it, 2 if quick else rounds, tokens),
         "e": lambda: talk.first_token(it, 2 if quick else rounds),
         "g": lambda: traffic.fairness(*((8, 1) if quick else (20, 7))),
         "h": lambda: pictures.switching(it, 2 if quick else rounds),
-        "i": lambda: delivery.moderation(rounds, starter),
+        "i": lambda: delivery.moderation(rounds, starter, real=not quick),
         "j": lambda: delivery.delivery(rounds),
         "k": lambda: pictures.previews(it, rounds),
-        "l": lambda: pictures.cancelling(it),
+        "l": lambda: pictures.cancelling(it, every=3 if quick else 1),
         "m": lambda: pictures.identity(it),
         # Every family costs rounds of its own: not within a minute.
         "families": lambda: [] if quick else families.families(it, rounds),

@@ -165,12 +165,13 @@ def previews(subjects: Subjects, rounds: int) -> list[Measure]:
     ]  # fmt: skip
 
 
-def cancelling(subjects: Subjects) -> list[Measure]:
-    """l: passes begun after Cancel, at every point of a picture's and an answer's life."""
+def cancelling(subjects: Subjects, every: int = 1) -> list[Measure]:
+    """l: passes begun after Cancel, at every point of a picture's and an answer's life, or at each
+    ``every``-th of them."""
     worst, points = 0, 0
     for spec, name in ((subjects.spec(steps=5), "picture"), (subjects.question("hi", 6), "talk")):
         inner = subjects.image if name == "picture" else subjects.chat
-        for at in range(1, 7):
+        for at in range(1, 7, every):
             box: dict[str, Any] = {}
 
             def before(works: Sequence[Any], at: int = at, box: dict[str, Any] = box) -> None:
