@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from storage.errors import BadInput, NotAllowed, NotFound
-from storage.models import SettingChange, Workspace
-from storage.schema import Millis, Role, role_at_least
-from storage.workspaces import Actor
+from storage.errors import BadInput, NotFound
+from storage.models import SettingChange
+from storage.schema import Millis
+from storage.workspaces import Actor, lock_as_admin
 
 Check = Callable[[Mapping[str, Any]], None]
 """Raises ``BadInput`` when a whole set of settings makes no sense; rooms above give theirs."""
@@ -69,7 +69,7 @@ def change(
 
     Returns what really changed. Raises ``NotAllowed('admins_only')`` and what ``check`` raises.
     """
-    row = _lock(session, actor)
+    row = lock_as_admin(session, actor)
     before = row.settings
     fresh: dict[str, Any] = dict(before)
     for path, value in values.items():
@@ -91,7 +91,7 @@ def replace(
     undoes: str | None = None,
 ) -> SettingChange | None:  # fmt: skip
     """Put a whole document (an import, a preset) in place; None when nothing differs."""
-    row = _lock(session, actor)
+    row = lock_as_admin(session, actor)
     check(settings)
     if row.settings == dict(settings):
         return None
@@ -110,7 +110,7 @@ def undo(
     Raises ``NotFound('change_unknown')``; ``BadInput('change_superseded')`` when the same setting
     was changed again since (take that one back first).
     """
-    row = _lock(session, actor)
+    row = lock_as_admin(session, actor)
     found = session.get(SettingChange, change_id)
     if found is None or found.workspace_id != row.id:
         raise NotFound("change_unknown")
@@ -141,17 +141,6 @@ def history(session: Session, workspace_id: str, *, limit: int = 20) -> list[Set
             .limit(limit)
         )
     )
-
-
-def _lock(session: Session, actor: Actor) -> Workspace:
-    if not role_at_least(actor.member.role, Role.ADMIN):
-        raise NotAllowed("admins_only")
-    return session.exec(
-        select(Workspace)
-        .where(Workspace.id == actor.workspace.id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
 
 
 def _boxed(value: Any) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from sqlalchemy import delete
 from sqlmodel import Session, col, func, select
 
 from storage import embedding
-from storage.errors import LimitReached, NotAllowed, NotFound
-from storage.models import Passage, StoredDocument, Workspace
-from storage.schema import Millis, Quoted, Role, role_at_least
+from storage.errors import LimitReached, NotFound
+from storage.models import Passage, StoredDocument
+from storage.schema import Millis, Quoted
 from storage.threads import tokens_of
-from storage.workspaces import Actor
+from storage.workspaces import Actor, lock_as_admin
 
 MOST_BYTES = 128 * 1024
 """Largest file: some 30,000 tokens, a minute of one core to embed."""
@@ -80,7 +80,7 @@ def put(
 
     Raises ``NotAllowed('admins_only')`` and as :func:`check_room`.
     """
-    space = _lock(session, actor)
+    space = lock_as_admin(session, actor)
     check_room(session, workspace_id=space.id, name=name, passages=len(pieces))
     row = _named(session, space.id, name)
     if row is None:
@@ -111,7 +111,7 @@ def remove(session: Session, actor: Actor, name: str) -> None:
 
     Raises ``NotAllowed('admins_only')``, ``NotFound('document_unknown')``.
     """
-    space = _lock(session, actor)
+    space = lock_as_admin(session, actor)
     row = _named(session, space.id, name)
     if row is None:
         raise NotFound("document_unknown", name=name[:80])
@@ -197,15 +197,3 @@ def _clear(session: Session, row: StoredDocument) -> None:
             col(Passage.workspace_id) == row.workspace_id, col(Passage.document_id) == row.id
         )
     )
-
-
-def _lock(session: Session, actor: Actor) -> Workspace:
-    """The workspace's row, locked: two files at once are counted one after the other."""
-    if not role_at_least(actor.member.role, Role.ADMIN):
-        raise NotAllowed("admins_only")
-    return session.exec(
-        select(Workspace)
-        .where(Workspace.id == actor.workspace.id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()

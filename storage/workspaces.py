@@ -13,10 +13,10 @@ from sqlmodel import Session, col, select
 
 from storage import ledger
 from storage.allowance import allow, too_young
-from storage.errors import NotFound
+from storage.errors import NotAllowed, NotFound
 from storage.models import Member, Tier, TierGrant, Workspace
 from storage.rules import Rules, role_here, rules_of
-from storage.schema import Millis, Platform
+from storage.schema import Millis, Platform, Role, role_at_least
 from storage.tiers import tailored
 
 Row = TypeVar("Row", Workspace, Member)
@@ -229,6 +229,21 @@ def revive(session: Session, workspace_id: str, external_id: str) -> Member | No
         )
         session.refresh(found)
     return found
+
+
+def lock_as_admin(session: Session, actor: Actor) -> Workspace:
+    """The workspace's row, locked: two changes at once are made one after the other.
+
+    Raises ``NotAllowed('admins_only')``.
+    """
+    if not role_at_least(actor.member.role, Role.ADMIN):
+        raise NotAllowed("admins_only")
+    return session.exec(
+        select(Workspace)
+        .where(Workspace.id == actor.workspace.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
 
 
 def settings_of(session: Session, workspace_id: str) -> dict[str, Any]:
