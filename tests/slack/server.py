@@ -104,6 +104,8 @@ class SlackServer:
         self.views: dict[str, dict[str, Any]] = {}
         self.homes: dict[str, dict[str, Any]] = {}
         self.files: dict[str, File] = {}
+        self.described: dict[str, dict[str, Any]] = {}
+        """Files of other people, as Slack describes them."""
         self.sessions: dict[tuple[str, str], list[str]] = defaultdict(list)
         self.prompts: list[dict[str, Any]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -175,7 +177,7 @@ class SlackServer:
             "url_private": f"https://files.slack.com/files-pri/T1-{file.id}/x.png",
             "is_external": False, "mode": "hosted",
         } | facts  # fmt: skip
-        file_facts[file.id] = described
+        self.described[file.id] = described
         return described
 
     def ts(self) -> str:
@@ -445,8 +447,8 @@ class SlackServer:
         file = self.files.get(given["file"])
         if file is None:
             raise Refused("file_not_found")
-        if file.id in file_facts:
-            return {"file": file_facts[file.id]}
+        if file.id in self.described:
+            return {"file": self.described[file.id]}
         file.looks += 1
         facts: dict[str, Any] = {"id": file.id, "name": file.name, "mimetype": ""}
         if file.looks >= self.processing:
@@ -512,7 +514,3 @@ class SlackServer:
         )  # fmt: skip
         async with asyncio.timeout(60):
             return (await waiting).get("payload")
-
-
-file_facts: dict[str, dict[str, Any]] = {}
-"""Files of other people, as Slack describes them."""
