@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from storage.errors import NotFound
 
-_KEY = re.compile(r"^[0-9a-f]{2}/[0-9a-f]{32}\.(png|webp|jpg)$")
+SUFFIXES = ("png", "webp", "jpg")
+KEY = rf"[0-9a-f]{{2}}/[0-9a-f]{{32}}\.(?:{'|'.join(SUFFIXES)})"
+"""What a key looks like, as a pattern: to find keys in other text."""
+_KEY = re.compile(KEY)
 
 
 class Blobs:
@@ -59,3 +63,29 @@ class Blobs:
     def delete(self, key: str) -> None:
         """Remove a blob; removing it twice is fine."""
         self.path(key).unlink(missing_ok=True)
+
+    def older(self, than: float) -> set[str]:
+        """Keys of all blobs written before a time, in seconds since the epoch."""
+        found = set()
+        for path in self._written_before(than):
+            key = f"{path.parent.name}/{path.name}"
+            if _KEY.fullmatch(key):
+                found.add(key)
+        return found
+
+    def drop_drafts(self, before: float) -> int:
+        """Remove what was begun before a time and never finished; returns how many."""
+        gone = 0
+        for path in self._written_before(before):
+            if path.suffix == ".part":
+                path.unlink(missing_ok=True)
+                gone += 1
+        return gone
+
+    def _written_before(self, than: float) -> Iterator[Path]:
+        for path in self.folder.glob("??/*"):
+            try:
+                if path.stat().st_mtime < than:
+                    yield path
+            except FileNotFoundError:  # deleted meanwhile, by whoever it belongs to
+                continue

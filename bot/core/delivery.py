@@ -16,7 +16,7 @@ from bot.core.announcer import Announcer
 from bot.core.cards import job_reply
 from bot.core.presenter import Notifier, Presenter
 from bot.core.services import Services
-from storage import outbox, privacy, views
+from storage import litter, outbox, privacy, views
 from storage.errors import AtelierError, NotFound, RetryLater
 from storage.models import Job
 from storage.schema import TERMINAL_STATUSES, Address, Event, EventType, Millis, Platform
@@ -27,6 +27,8 @@ SWEEP_S = 2.0
 """How often we look for what an announcement did not tell us."""
 KEEP_S = 3_600.0
 """How often what is older than its workspace keeps it is removed."""
+CLEAR_S = 24 * 3_600.0
+"""How often we look for files that a crash left without a row."""
 WIPE_S = 60.0
 """How often tokens that ended are forgotten."""
 PAUSES_MS = (2_000, 5_000, 15_000, 60_000)
@@ -141,7 +143,7 @@ class Delivery:
         return place
 
     async def _sweep(self) -> None:
-        wiped = kept = 0.0
+        wiped = kept = cleared = float("-inf")
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -154,6 +156,9 @@ class Delivery:
                 if loop.time() - kept > KEEP_S:
                     await self.keep_house()
                     kept = loop.time()
+                if loop.time() - cleared > CLEAR_S:
+                    await self.clear_away()
+                    cleared = loop.time()
             except Exception:
                 log.exception("sweep failed")
             await asyncio.sleep(SWEEP_S)
@@ -188,6 +193,12 @@ class Delivery:
                 await asyncio.to_thread(services.blobs.delete, blob)
             gone += len(blobs)
         return gone
+
+    async def clear_away(self) -> int:
+        """Files that no row names, left by a crash, are removed; returns how many."""
+        return await asyncio.to_thread(
+            litter.collect, self._services.database, self._services.blobs
+        )
 
     async def _try(self, job_id: str, place: _Place) -> None:
         """One of the three broad excepts: one job's bad card must not stop the others."""

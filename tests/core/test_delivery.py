@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
 import pytest
@@ -198,3 +199,14 @@ async def test_another_platforms_jobs_are_left_alone(
     finish(database, (picture(None),))
     assert await Delivery(services, {Platform.DISCORD: fake}).sweep() == 0
     assert fake.posted == []
+
+
+async def test_a_file_that_a_crash_left_behind_is_removed_at_start(
+    fake: FakeAdapter, services: Services
+) -> None:
+    lost, fresh = services.blobs.put(b"lost", "webp"), services.blobs.put(b"fresh", "webp")
+    os.utime(services.blobs.path(lost), (0, 0))
+    running = asyncio.create_task(Delivery(services, {Platform.FAKE: fake}).run())
+    await until(lambda: not services.blobs.path(lost).exists())
+    running.cancel()
+    assert services.blobs.get(fresh) == b"fresh"
