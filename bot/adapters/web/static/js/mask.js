@@ -73,6 +73,10 @@ class Painting {
     paper.moveTo(this.last?.x ?? x, this.last?.y ?? y);
     paper.lineTo(x, y);
     paper.stroke();
+    // A line of no length is not drawn, as the standard says and browsers now do: one touch is a dot.
+    paper.beginPath();
+    paper.arc(x, y, this.radius, 0, 2 * Math.PI);
+    paper.fill();
     this.last = { x, y };
     this.brush = { x, y };
     this.show();
