@@ -113,6 +113,10 @@ ADULT_SEX = Thresholds(blur=0.5, hold=0.7)
 LOCKED = frozenset({Category.CSAE, Category.FAULT, Category.SEXC, Category.WEAP})
 """Codes that no workspace may loosen; tightening is always possible."""
 
+REAL_BLOCKS = Thresholds(block=0.8)
+"""What no workspace may loosen of REAL: a real person made sexual. What may deceive or defame,
+below, is its own to judge."""
+
 _SENSITIVE_ANYWHERE = frozenset(
     {Category.CSAE, Category.REAL, Category.HATE, Category.PII, Category.INJ, Category.FAULT}
 )
@@ -130,7 +134,8 @@ class Policy(Frozen):
     ``thresholds`` holds the differences only. From JSON, a code may give some lines and keep the
     others: ``{"thresholds": {"HATE": {"block": 0.6}}}``; an explicit ``null`` switches a line
     off. Raises ``pydantic.ValidationError`` on unknown codes, scores outside 0 to 1, lines that
-    do not rise, and on any attempt to loosen a locked code (SEX too, unless ``adult``).
+    do not rise, and on any attempt to loosen a locked code (SEX too, unless ``adult``; REAL's
+    block line).
     """
 
     adult: bool = False
@@ -156,6 +161,9 @@ class Policy(Frozen):
         for category in LOCKED & given.keys():
             if not given[category].at_least(DEFAULTS[category]):
                 raise ValueError(f"{category} cannot be loosened")
+        real = given.get(Category.REAL)
+        if real is not None and not real.at_least(REAL_BLOCKS):
+            raise ValueError("REAL cannot be loosened where a real person is made sexual")
         return given
 
     @model_validator(mode="after")
@@ -213,6 +221,14 @@ def _outcome(flag: Flag, policy: Policy) -> Outcome:
     if flag.category is Category.HATE and is_statistical(flag):
         return min(outcome, Outcome.HOLD)
     return outcome
+
+
+def counted(verdict: Verdict, surface: Surface) -> Verdict:
+    """A verdict without the findings that its surface ignores, to be joined with those of other
+    surfaces: "nude" in a negative prompt is no reason for what became of the picture."""
+    ignored = _IGNORED.get(surface, frozenset())
+    kept = frozenset(flag for flag in verdict.flags if flag.category not in ignored)
+    return verdict.model_copy(update={"flags": kept})
 
 
 STATISTICAL = ("text.heads", "text.guard", "text.judge")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from moderation.pii import mask
 from moderation.pipeline import Content, Judgement, Pipeline
-from moderation.policy import POLICY_VERSION, Policy, reasons
+from moderation.policy import POLICY_VERSION, Policy, counted, reasons
 from moderation.stages.normalise import forms
 from moderation.statement import statement
 from storage import decisions
@@ -57,13 +58,19 @@ class Recorder:
         about: About,
         *,
         keep_allowed: bool = True,
+        also: Callable[[Verdict], Verdict] | None = None,
     ) -> Verdict:
         """The verdict. A record that cannot be written holds what would have been shown.
+
+        ``also`` knows something that no stage does (what the picture was made from) and may make
+        the verdict harsher before it is written down.
 
         ``keep_allowed=False`` writes only what was restricted: for previews and for the
         sentences of an answer that is recorded once it is whole.
         """
         judgement = await pipeline.judge_fully(content, policy)
+        if also is not None:
+            judgement = replace(judgement, verdict=also(judgement.verdict))
         verdict = judgement.verdict
         if verdict.outcome is Outcome.ALLOW and not keep_allowed:
             return verdict
@@ -94,14 +101,19 @@ def record_of(
     now: Millis,
     vault: Vault | None = None,
 ) -> DecisionRecord:
-    """The row for one judged content; personal data masked, child-abuse text sealed or dropped."""
+    """The row for one judged content; personal data masked, child-abuse text sealed or dropped.
+
+    Of a picture of that kind the prompt is sealed and its perceptual hash kept.
+    """
     verdict = judgement.verdict
-    codes = reasons(verdict, policy)
+    codes = reasons(counted(verdict, content.surface), policy)
     sealed = any(
         f.category is Category.CSAE and policy.of(f.category).outcome(f.score) is Outcome.BLOCK
         for f in verdict.flags
     )
-    text = (content.text or "")[:MAX_KEPT]
+    text = storable(content.text or "")[:MAX_KEPT]
+    # Of a picture the words are those it was asked for with.
+    secret = text or storable("\n".join(content.context))[:MAX_KEPT]
     identity = new_id()
     masked = mask(text) if text and not sealed else ""
     variants = forms(masked).variants if masked else ()
@@ -114,9 +126,10 @@ def record_of(
         job_id=about.job_id,
         surface=str(content.surface),
         text=masked,
-        normalised=variants[-1] if len(variants) > 1 else "",
-        sealed=vault.seal(text, identity) if sealed and text and vault is not None else None,
+        normalised=storable(variants[-1]) if len(variants) > 1 else "",
+        sealed=vault.seal(secret, identity) if sealed and vault is not None else None,
         image_sha256=about.sha256,
+        image_hash=_pdq_of(content) if sealed else None,
         outcome=verdict.outcome.word,
         flags=[flag.model_dump(mode="json") for flag in sorted_flags(verdict)],
         scores=scores,
@@ -127,6 +140,25 @@ def record_of(
         created_at=now,
         expires_at=0,
     )
+
+
+def storable(text: str) -> str:
+    """The text without what no database takes: NUL and halves of surrogate pairs, which escapes
+    such as ``\\u0000`` decode to."""
+    return text.encode("utf-8", "ignore").decode("utf-8").replace("\x00", "")
+
+
+def _pdq_of(content: Content) -> str | None:
+    """What is kept of pixels that nobody may see: their perceptual hash."""
+    if content.image is None:
+        return None
+    from moderation.pdq import pdq
+
+    try:
+        return pdq(content.image).digits
+    except Exception:  # a picture no stage could judge either; the record matters more
+        log.warning("a sealed picture has no hash")
+        return None
 
 
 def sorted_flags(verdict: Verdict) -> list[Flag]:

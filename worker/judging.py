@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from moderation.lists import Lists
 from moderation.pipeline import Content, Pipeline, Surface
-from moderation.policy import Policy
+from moderation.policy import Policy, counted
 from moderation.record import About
 from storage.schema import Outcome, Verdict
 
@@ -25,10 +26,12 @@ class Bench:
     about: About
 
     async def judge(
-        self, content: Content, *, sha256: str | None = None, keep_allowed: bool = True
-    ) -> Verdict:
-        """The verdict; recorded unless it is *allow* and not to be kept."""
-        return await self._judge(self.tools.gate, content, sha256, keep_allowed)
+        self, content: Content, *, sha256: str | None = None, keep_allowed: bool = True,
+        also: Callable[[Verdict], Verdict] | None = None,
+    ) -> Verdict:  # fmt: skip
+        """The verdict; recorded unless it is *allow* and not to be kept. ``also``: as in
+        :meth:`moderation.record.Recorder.judge`."""
+        return await self._judge(self.tools.gate, content, sha256, keep_allowed, also)
 
     async def ask(self, text: str, before: Verdict) -> Verdict:
         """What the chat model thinks of a prompt, where it is configured as judge.
@@ -42,12 +45,15 @@ class Bench:
         return await self._judge(self.tools.judge, content, None, keep_allowed=False)
 
     async def _judge(
-        self, pipeline: Pipeline, content: Content, sha256: str | None, keep_allowed: bool
-    ) -> Verdict:
-        return await self.tools.recorder.judge(
+        self, pipeline: Pipeline, content: Content, sha256: str | None, keep_allowed: bool,
+        also: Callable[[Verdict], Verdict] | None = None,
+    ) -> Verdict:  # fmt: skip
+        found = await self.tools.recorder.judge(
             pipeline,
             replace(content, lists=self.lists, workspace_id=self.about.workspace_id),
             self.policy,
             replace(self.about, sha256=sha256),
             keep_allowed=keep_allowed,
+            also=also,
         )
+        return counted(found, content.surface)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from moderation.marks.facts import LabelProfile
 from moderation.pipeline import Content, Surface
+from moderation.stages.nudity import bare_from_face
 from storage import prices
 from storage.cache import keys_of
 from storage.endings import Ending
@@ -137,9 +138,13 @@ class PictureRun:
             # Not the negative prompt: who asks to keep nudity out is not asking for it.
             surface=surface,
             image=image,
-            context=(self._spec.prompt,),
+            # The member's own words too: what was written for them may have lost a word.
+            context=tuple(dict.fromkeys((self._spec.prompt, self._claim.spec.prompt))),
         )
-        return await self._bench.judge(content, sha256=sha256, keep_allowed=keep_allowed)
+        return await self._bench.judge(
+            content, sha256=sha256, keep_allowed=keep_allowed,
+            also=lambda made: bare_from_face(self._verdict, made),
+        )  # fmt: skip
 
     async def _picture(self, output: Picture) -> None:
         output = await self._like_its_prompt(output)

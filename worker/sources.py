@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from moderation.pipeline import Content, Surface
+from moderation.stages.nudity import has_face, without_face
+from storage import cases
 from storage.blobs import Blobs
 from storage.errors import AtelierError, NotFound
 from storage.schema import AnySpec, ImageSpec, Source, Verdict, harshest
@@ -56,12 +58,28 @@ async def read_sources(bench: Bench, spec: AnySpec) -> tuple[dict[str, Image.Ima
     )
     verdicts = await asyncio.gather(
         *(
-            bench.judge(
-                Content(surface=Surface.UPLOAD, image=image.convert("RGB"), context=(spec.prompt,)),
-                sha256=source.sha256,
-            )
+            _judged(bench, spec, source, image)
             for source, image in zip(sources, images, strict=True)
         )
     )
     pictures = {source.blob: image for source, image in zip(sources, images, strict=True)}
     return pictures, harshest(verdicts)
+
+
+async def _judged(bench: Bench, spec: AnySpec, source: Source, image: Image.Image) -> Verdict:
+    content = Content(surface=Surface.UPLOAD, image=image.convert("RGB"), context=(spec.prompt,))
+    found = await bench.judge(content, sha256=source.sha256)
+    if source.generation_id is None or not has_face(found):
+        return found
+    return found if await _of_a_face(bench, source.generation_id) else without_face(found)
+
+
+async def _of_a_face(bench: Bench, generation_id: str) -> bool:
+    """Whether what we made goes back to somebody's photograph; so, too, when nothing tells."""
+    try:
+        made = await bench.tools.database.look(
+            cases.generation, generation_id, workspace_id=bench.about.workspace_id
+        )
+    except NotFound:
+        return True
+    return has_face(Verdict.parse(made.verdict))

@@ -104,14 +104,28 @@ def on_policy_scale(score: float) -> float:
     return BLOCKS + (score - high) / (1.0 - high) * (1.0 - BLOCKS)
 
 
+def has_face(verdict: Verdict) -> bool:
+    """Whether a face was noted in a start picture, or in what its own start picture was."""
+    return any(_is_note(flag) for flag in verdict.flags)
+
+
+def without_face(verdict: Verdict) -> Verdict:
+    """The same without that note: a face that we drew ourselves is nobody's."""
+    kept = frozenset(flag for flag in verdict.flags if not _is_note(flag))
+    return verdict.model_copy(update={"flags": kept})
+
+
+def _is_note(flag: Flag) -> bool:
+    return flag.category is Category.REAL and flag.detail == FACE_DETAIL
+
+
 def bare_from_face(start: Verdict, made: Verdict) -> Verdict:
     """The verdict on what was made from a picture with a face: nudity in it is a real person's.
 
     ``start`` is the verdict on the start pictures. From the hold line of nudity on this blocks.
     """
-    face = any(f.category is Category.REAL and f.detail == FACE_DETAIL for f in start.flags)
     bare = max((f.score for f in made.flags if f.category is Category.SEX), default=0.0)
-    if not face or bare < HOLDS:
+    if not has_face(start) or bare < HOLDS:
         return made
     from moderation.policy import DEFAULT_POLICY, decide
 

@@ -9,17 +9,24 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from PIL import Image
+from sqlmodel import Session, select
 
+from moderation.pipeline import Content, Surface
+from moderation.stages.nudity import FACE_DETAIL
 from storage.blobs import Blobs
+from storage.database import Database
+from storage.models import DecisionRecord, Generation, Workspace
 from storage.schema import (
+    Category,
     ChatSpec,
+    Flag,
     GenerationStatus,
     ImageSpec,
     JobStatus,
     Mode,
     Source,
 )
-from tests.conftest import image_spec
+from tests.conftest import actor, image_spec
 from tests.worker.pngs import encode_png
 from tests.worker.test_floor import (
     Judge,
@@ -32,6 +39,7 @@ from tests.worker.test_floor import (
     picture,
     work,
 )
+from worker.engine.outputs import Progress
 from worker.generate import Floor
 from worker.sources import SourceGone, open_source
 
@@ -67,6 +75,18 @@ def started_from(floor: Floor, red: int = 0) -> ImageSpec:
     blob = floor.tools.blobs.put(encode_png(paint(red)), "png")
     start = Source(blob=blob, sha256="0" * 64, width=32, height=32)
     return image_spec().model_copy(update={"mode": Mode.IMAGE, "start": start})
+
+
+def allow_nudity(database: Database) -> None:
+    """Everybody here is of age: nudity is shown veiled."""
+    who = actor(database)
+
+    def write(session: Session) -> None:
+        row = session.get_one(Workspace, who.workspace.id)
+        row.settings = {"policy": {"adult": True}}
+        session.add(row)
+
+    database.write(write)
 
 
 async def test_the_engine_gets_the_pixels_after_they_were_judged(
@@ -128,3 +148,61 @@ async def test_the_alpha_channel_hides_nothing_from_the_judge(
     spec = image_spec().model_copy(update={"mode": Mode.IMAGE, "start": start})
     job = await work(floor, engine, spec, [picture()])
     assert job.error_code == "source_refused"
+
+
+# -- faces -------------------------------------------------------------------------------------
+
+
+def with_faces(content: Content) -> list[Flag]:
+    """Every upload is a photograph of somebody; what is made of it is half undressed."""
+    if content.surface is Surface.UPLOAD:
+        return [Flag(category=Category.REAL, score=0.1, stage="image.nudity", detail=FACE_DETAIL)]
+    return [Flag(category=Category.SEX, score=0.55, stage="image.nudity")]
+
+
+async def test_nudity_made_from_a_photographed_face_is_blocked(
+    floor: Floor, engine: HoldingEngine, eyes: Judge
+) -> None:
+    """Where nudity alone would be shown veiled, too: it is a real person's."""
+    eyes.find = with_faces
+    database = floor.tools.database
+    allow_nudity(database)
+    script = [Progress(0, 1, 2, paint()), 0.3, Progress(0, 2, 2), picture()]
+    job = await work(floor, engine, started_from(floor), script)
+    assert (job.status, job.error_code) == (JobStatus.REJECTED, "output_refused")
+    assert job.error_params["category_code"] == "REAL"
+    assert [g.blob for g in made(database)] == [None]
+    records = database.read(lambda s: list(s.exec(select(DecisionRecord))))
+    assert {(r.surface, r.outcome) for r in records} >= {("output", "block"), ("preview", "block")}
+
+
+async def test_a_face_that_we_drew_is_nobodys_unless_it_goes_back_to_a_photograph(
+    floor: Floor, engine: HoldingEngine, eyes: Judge
+) -> None:
+    database = floor.tools.database
+    allow_nudity(database)
+    eyes.find = lambda content: []
+    await work(floor, engine, started_from(floor), [picture()])
+    eyes.find = lambda content: with_faces(content) if content.surface is Surface.UPLOAD else []
+    await work(floor, engine, started_from(floor), [picture()])
+    drawn, tainted = made(database)
+    eyes.find = with_faces
+    for source, status in ((drawn, "blurred"), (tainted, "removed")):
+        spec = started_from(floor)
+        assert spec.start is not None
+        start = spec.start.model_copy(update={"generation_id": source.id})
+        spec = spec.model_copy(update={"start": start})
+        job = await work(floor, engine, spec, [picture()])
+        last = database.read(
+            lambda s, job=job: s.exec(select(Generation).where(Generation.job_id == job.id)).one()
+        )
+        assert last.status == status
+
+
+async def test_a_picture_is_judged_beside_the_members_own_words(
+    floor: Floor, engine: HoldingEngine, eyes: Judge
+) -> None:
+    """What was written for the picture model may have lost the word that matters."""
+    await work(floor, engine, image_spec("小女孩在花园里"), [picture()])
+    [output] = [c for c in eyes.seen if c.surface is Surface.OUTPUT]
+    assert "小女孩在花园里" in output.context and len(output.context) == 2
