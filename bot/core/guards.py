@@ -15,7 +15,7 @@ from bot.core.reply import Visibility
 from moderation.build import rewritten
 from moderation.lists import Lists, lists_of
 from moderation.pipeline import Content, Surface
-from moderation.policy import reasons, wants_help
+from moderation.policy import counted, reasons, wants_help
 from moderation.record import About
 from moderation.settings import policy_of
 from storage import jobs, prices
@@ -96,7 +96,7 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
         )  # fmt: skip
         with trace.moment("judged"):
             found_here = await recorder.judge(context.services.prompt_gate, content, policy, about)
-        verdicts.append(found_here)
+        verdicts.append(counted(found_here, surface))
     verdict = harshest(verdicts)
     if wants_help(verdict):
         raise Refused("self_harm_help", verdict=verdict.public(), lines=help_lines(context, lists))

@@ -14,7 +14,7 @@ from bot.core.attachment import Attachment
 from bot.core.inputs import clean_text, is_blank
 from moderation.lists import lists_of
 from moderation.pipeline import Content, Surface
-from moderation.policy import reasons
+from moderation.policy import counted, reasons
 from moderation.record import About
 from moderation.settings import policy_of
 from storage import embedding
@@ -87,7 +87,7 @@ async def judged(context: Context, texts: list[str], *, name: str) -> list[str]:
             context.services.prompt_gate, content, policy, about, keep_allowed=False
         )
         if verdict.outcome is Outcome.BLOCK or (part == 0 and not verdict.allowed):
-            codes = reasons(verdict, policy)
+            codes = reasons(counted(verdict, content.surface), policy)
             category = context.texts(f"category.{codes[0] if codes else Category.FAULT}")
             if part == 0:
                 raise Refused("document_name_refused", verdict=verdict.public(), category=category)

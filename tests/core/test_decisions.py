@@ -9,7 +9,8 @@ from sqlmodel import Session, select
 
 from bot.core.services import Services
 from storage import decisions
-from storage.models import DecisionRecord, Workspace
+from storage.database import Database
+from storage.models import DecisionRecord, Job, Workspace
 from storage.vault import Vault
 from tests.conftest import HandClock
 from tests.fakes import FakeAdapter
@@ -138,3 +139,14 @@ async def test_forgetting_a_member_takes_their_records_but_not_the_sealed(
     services.database.write(decisions.forget_member, member_id=member)
     (left,) = records(services)
     assert left.sealed is not None and left.text == ""
+
+
+async def test_what_a_negative_prompt_keeps_out_is_neither_a_reason_nor_a_call_for_help(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    reply = await fake.say("imagine", prompt="a quiet lake", negative="nude, porn, suicide, blood")
+    assert reply.code is None, "who keeps it out does not ask for it"
+    job = database.read(lambda s: s.get_one(Job, reply.job_id or ""))
+    assert job.verdict == {"outcome": "allow", "flags": []}
+    kept = next(r for r in records(services) if r.surface == "negative")
+    assert {flag["category"] for flag in kept.flags} >= {"SEX"}, "moderators may see all of it"

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from moderation.pipeline import Content, Judgement
 from moderation.policy import (
     ADULT_SEX,
     DEFAULT_POLICY,
@@ -18,9 +19,12 @@ from moderation.policy import (
     Policy,
     Surface,
     Thresholds,
+    counted,
     decide,
     wants_help,
 )
+from moderation.record import About, record_of
+from moderation.settings import policy_of
 from storage.schema import Category, Flag, Outcome, Verdict, harshest
 
 scores = st.floats(0.0, 1.0)
@@ -42,7 +46,7 @@ def thresholds(draw: st.DrawFn) -> Thresholds:
     return Thresholds(blur=blur, hold=hold, block=block)
 
 
-FREE = sorted(frozenset(Category) - LOCKED - {Category.SEX})
+FREE = sorted(frozenset(Category) - LOCKED - {Category.SEX, Category.REAL})
 policies = st.builds(
     Policy,
     adult=st.booleans(),
@@ -207,3 +211,49 @@ def test_stricter_is_a_partial_order() -> None:
     for one, two in itertools.product(table, repeat=2):
         truly = all(one.outcome(s / 20) >= two.outcome(s / 20) for s in range(21))
         assert one.at_least(two) == truly
+
+
+# -- what a workspace may change ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lines", [{"block": None}, {"block": 0.9}, {"hold": None, "block": None}, {"block": 1.0}]
+)
+def test_a_real_person_made_sexual_is_blocked_whatever_a_workspace_sets(
+    lines: dict[str, float | None],
+) -> None:
+    """Since December 2026 the law leaves no choice; what may defame is the workspace's to judge."""
+    with pytest.raises(ValidationError, match="REAL"):
+        Policy.parse({"thresholds": {"REAL": lines}})
+    assert policy_of({"policy": {"thresholds": {"REAL": lines}}}).of(Category.REAL).block == 0.8
+    looser = Policy.parse({"thresholds": {"REAL": {"hold": None}}})
+    assert looser.of(Category.REAL) == Thresholds(block=0.8)
+
+
+def test_lines_for_adults_elsewhere_leave_the_other_codes_alone() -> None:
+    stored = {"adult": True, "thresholds": {"SEX": {"blur": 0.6, "hold": 0.9},
+                                            "HATE": {"hold": 0.2}}}  # fmt: skip
+    here = policy_of({"policy": stored}, adult=True)
+    assert here.of(Category.SEX).hold == 0.9 and here.of(Category.HATE).hold == 0.2
+    elsewhere = policy_of({"policy": stored}, adult=False)
+    assert elsewhere.of(Category.SEX) == DEFAULTS[Category.SEX]
+    assert elsewhere.of(Category.HATE).hold == 0.2, "what was made stricter stays so"
+    for junk in ("x", ["SEX"], {"thresholds": 3}, {"thresholds": {"SEX": 7, "NONE": {}}}):
+        assert policy_of({"policy": junk}, adult=False) == Policy()
+
+
+def test_what_a_surface_ignores_is_no_reason_for_what_became_of_the_rest() -> None:
+    nude = Flag(category=Category.SEX, score=0.95, stage="text.terms")
+    hate = Flag(category=Category.HATE, score=0.6, stage="text.terms")
+    verdict = decide([nude, hate], DEFAULT_POLICY, Surface.NEGATIVE)
+    assert counted(verdict, Surface.NEGATIVE) == Verdict(
+        outcome=Outcome.HOLD, flags=frozenset({hate})
+    )
+    assert counted(verdict, Surface.PROMPT) == verdict
+    judged = Judgement(verdict=verdict, scores={}, versions={}, ms=1.0)
+    about = Content(Surface.NEGATIVE, text="nude, and worse")
+    record = record_of(judged, about, DEFAULT_POLICY, About("w"), now=0)
+    assert (
+        record.statement is not None and "HATE" in record.statement["incompatible_content_ground"]
+    )
+    assert {flag["category"] for flag in record.flags} == {"SEX", "HATE"}, "moderators see all"
