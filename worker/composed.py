@@ -189,7 +189,7 @@ class ComposedRun(AnswerRun):
             status=JobStatus.SUCCEEDED, made=tuple(made),
             cost=min(cost, self._claim.reserved),
             verdict=self._verdict, engine_ms=self._run.busy_ms, units=end.tokens_out,
-            exchange=Exchange(self._spec.thread, self._spec.prompt, spoken)
+            exchange=Exchange(self._spec.thread, mask(self._spec.prompt), mask(spoken))
             if remembered
             else None,
         )  # fmt: skip

@@ -58,7 +58,8 @@ def case_card(
     language = language_of(prompt)
     lines = [f"> {_marked(prompt, marks)}" if prompt else "", _translated(seen, language, texts)]
     if seen.made.text:
-        lines.append(f"||{seen.made.text[:1000]}||")
+        # Bars of its own would end the veil too early.
+        lines.append(f"||{seen.made.text[:1000].replace('|', '¦')}||")
     if seen.appeal is not None and seen.appeal.decided_at is None and not blind:
         lines.append(f"**{texts('case.appeal')}** {seen.appeal.text}")
     if not blind:

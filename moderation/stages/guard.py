@@ -43,6 +43,9 @@ HAZARDS: Mapping[str, Category | None] = {
 }  # fmt: skip
 """MLCommons' hazards as Llama Guard numbers them; advice and elections are out of scope."""
 
+MOST_TOKENS = 4096
+"""What the guard reads, its instructions included; a longer text is held."""
+
 _PLAIN = re.compile(r"\s*(safe|unsafe)\b([^\w]*(?:S\d{1,2}[\s,]*)*)\s*$", re.IGNORECASE)
 _LEVEL = re.compile(r"safety\s*:\s*(safe|controversial|unsafe)\b", re.IGNORECASE)
 _NAMED = re.compile(r"categor(?:y|ies)\s*:\s*([^\n]{0,300})", re.IGNORECASE)
@@ -169,7 +172,10 @@ def qwen3guard(source: str, device: str = "cpu", max_tokens: int = 128) -> Calla
                 turns.insert(0, {"role": "user", "content": bare(question)})
             # Without a generation prompt: such templates end in the guard's own turn.
             prompt = tokens.apply_chat_template(turns, tokenize=False)
-            batch = tokens(prompt, return_tensors="pt", truncation=True, max_length=4096)
+            batch = tokens(prompt, return_tensors="pt")
+            if batch["input_ids"].shape[1] > MOST_TOKENS:
+                # Cut, it would end in the member's words, and the guard would go on in their voice.
+                raise ValueError("too long for the guard to judge")
             batch = {k: v.to(device) for k, v in batch.items() if k != "token_type_ids"}
             with lock, torch.inference_mode():
                 out = model.generate(**batch, max_new_tokens=max_tokens, do_sample=False)

@@ -22,7 +22,8 @@ LEAST, MOST = 320, 640
 """Longest side that is read, in pixels: smaller pictures are grown, larger ones shrunk."""
 
 
-MOST_LINES = 8
+MOST_LINES = 60
+"""Lines that are judged, all of them read already; a page of small print is cut there."""
 _SURE = 0.6
 
 
