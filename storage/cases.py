@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from storage import audit
 from storage.errors import NotAllowed, NotFound
 from storage.ledger import changed
 from storage.models import Case, Generation, Job, Workspace
-from storage.review_words import DUE_MS, is_sealed, worst
+from storage.review_queue import names_code
+from storage.review_words import DUE_MS, SEALED, worst
 from storage.schema import (
     CaseOrigin,
     CaseStatus,
@@ -91,11 +93,12 @@ def open_case(
     return case, True
 
 
-def remove(session: Session, generation_id: str, *, actor: Actor) -> str | None:
+def remove(session: Session, generation_id: str, *, actor: Actor, now: Millis) -> str | None:
     """Take a generation away for its owner or a moderator; returns the blob to delete.
 
-    The row stays as a record without its content. A generation under review stays untouched:
-    deleting evidence is not the owner's to do. Raises ``NotFound`` or ``NotAllowed``.
+    What a moderator takes from somebody else is a line in the audit log. The row stays as a record
+    without its content. A generation under review stays untouched: deleting evidence is not the
+    owner's to do. Raises ``NotFound`` or ``NotAllowed``.
     """
     made = generation(session, generation_id, workspace_id=actor.workspace.id)
     job = session.get_one(Job, made.job_id)
@@ -109,7 +112,7 @@ def remove(session: Session, generation_id: str, *, actor: Actor) -> str | None:
     ).first()
     if reviewed is not None and not moderator:
         raise NotAllowed("under_review")
-    blob = made.blob
+    blob, was = made.blob, str(made.status)
     removed = changed(
         session,
         update(Generation)
@@ -121,32 +124,52 @@ def remove(session: Session, generation_id: str, *, actor: Actor) -> str | None:
         raise NotAllowed("under_review")
     if made.text:
         forget(session, job, made.text)
+    if job.member_id != actor.member.id:
+        audit.write(
+            session, actor.workspace.id, actor_id=actor.member.id, verb="remove",
+            target=generation_id, now=now, before={"generation": was},
+            after={"generation": str(GenerationStatus.REMOVED), "member": job.member_id},
+        )  # fmt: skip
     return blob
 
 
 def unannounced(
-    session: Session, *, platforms: Sequence[Platform], limit: int = 20
+    session: Session,
+    *,
+    platforms: Sequence[Platform],
+    limit: int = 20,
+    without: Collection[str] = (),
 ) -> list[tuple[Case, Workspace, str]]:
-    """New and newly appealed cases whose workspace has a review channel, with it, oldest first."""
+    """New and newly appealed cases whose workspace has a review channel, with it, oldest first.
+
+    ``without``: workspaces to leave out, so that some that cannot be told hold up no other.
+    """
     if not platforms:
         return []
-    rows = session.execute(
-        select(Case, Workspace)
-        .join(Workspace, col(Workspace.id) == col(Case.workspace_id))
+    spaces = {
+        space.id: space
+        for space in session.exec(
+            select(Workspace).where(col(Workspace.platform).in_(list(platforms)))
+        )
+        if space.id not in without and space.settings.get("review_channel")
+    }
+    # Only of those: what nobody can be told of must not fill the first lines for ever.
+    rows = session.exec(
+        select(Case)
         .where(
             col(Case.announced_at).is_(None),
             col(Case.status).in_((CaseStatus.OPEN, CaseStatus.APPEALED)),
-            col(Workspace.platform).in_(list(platforms)),
+            col(Case.workspace_id).in_(spaces),
+            *(~names_code(str(code)) for code in SEALED),
         )
         .order_by(col(Case.id))
-        .limit(limit * 10)
-    ).all()  # fmt: skip
-    found = [
-        (case, space, str(space.settings.get("review_channel") or ""))
-        for case, space in rows
-        if not is_sealed(case.verdict)
-    ]
-    return [item for item in found if item[2]][:limit]
+        .limit(limit)
+    )
+    return [
+        (case, spaces[case.workspace_id],
+         str(spaces[case.workspace_id].settings["review_channel"]))
+        for case in rows
+    ]  # fmt: skip
 
 
 def announced(session: Session, case_id: str, *, now: Millis) -> None:

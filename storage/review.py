@@ -9,6 +9,8 @@ stored role of whoever acts, whatever a button or page has shown. Taking back is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
@@ -22,7 +24,14 @@ from storage.review_claims import move, note_act
 from storage.review_claims import release as release
 from storage.review_words import AGAINST, FINAL, HOUR_MS, Ruling
 from storage.rules import rules_of
-from storage.schema import CaseOrigin, CaseStatus, Category, GenerationStatus, Millis
+from storage.schema import (
+    CaseOrigin,
+    CaseStatus,
+    Category,
+    GenerationStatus,
+    Millis,
+    Outcome,
+)
 from storage.workspaces import Actor
 
 NOTE_MAX = 2000
@@ -89,12 +98,18 @@ def confirm(session: Session, actor: Actor, decision_id: str, *, now: Millis) ->
     if decision is None or decision.workspace_id != actor.workspace.id:
         raise NotFound("case_unknown")
     case = claim(session, actor, decision.case_id, now=now)
+    if case.status == CaseStatus.APPEALED:
+        raise NotFound("case_appealed")  # the ruling that stands is looked at again, not outdone
     if decision.moderator_id == actor.member.id:
         raise NotAllowed("second_eyes")
     first = changed(
         session,
         update(Decision)
-        .where(col(Decision.id) == decision.id, col(Decision.proposed).is_(True))
+        .where(
+            col(Decision.id) == decision.id,
+            col(Decision.proposed).is_(True),
+            col(Decision.undone_at).is_(None),
+        )
         .values(proposed=False, confirmed_by=actor.member.id)
         .execution_options(synchronize_session=False),
     )
@@ -102,6 +117,14 @@ def confirm(session: Session, actor: Actor, decision_id: str, *, now: Millis) ->
         raise NotFound("case_over")
     session.refresh(decision)
     hours = int(decision.before.get("hours", 24))
+    made = session.get_one(Generation, case.generation_id)
+    member = session.get_one(Member, case.member_id)
+    # As it is now: an undo puts back this, not what was there when the ban was proposed.
+    decision.before = {
+        **decision.before,
+        "generation": str(made.status),
+        "banned_until": member.banned_until,
+    }
     _carry_out(session, actor, case, decision, hours=hours, now=now)
     return decision
 
@@ -118,17 +141,23 @@ def _carry_out(
         move(session, case, CaseStatus.DECIDED, decided_at=now)
         if ruling in AGAINST:
             refund_if_nothing_left(session, case.job_id, now=now)
+        own_until = None
         if ruling is Ruling.DENY_STRIKE:
-            strikes.add(
+            own_until = strikes.add(
                 session, member, Category(decision.code),
                 rules_of(actor.workspace.settings).review, now=now, case_id=case.id,
                 decision_id=decision.id, actor_id=actor.member.id,
-            )  # fmt: skip
+            ).until  # fmt: skip
         elif ruling is Ruling.BAN:
-            strikes.time_out(session, member, hours, actor_id=actor.member.id, now=now)
+            own_until = strikes.time_out(session, member, hours, actor_id=actor.member.id, now=now)
         # What this ruling set: only that is lifted when it falls, not what came after.
-        decision.before = {**decision.before, "set_until": member.banned_until}
+        decision.before = {
+            **decision.before,
+            "set_until": member.banned_until,
+            "own_until": own_until,
+        }
         session.add(decision)
+        _withdraw_proposals(session, case)
         redraw(session, case.job_id, now=now)
     elif ruling is Ruling.ESCALATE:
         case.escalated = True
@@ -140,6 +169,19 @@ def _carry_out(
     note_act(
         session, actor, str(ruling), case, now, code=decision.code, generation=str(made.status)
     )
+
+
+def _withdraw_proposals(session: Session, case: Case) -> None:
+    """A ruling ends what was proposed before it: nobody confirms that later over the ruling."""
+    session.execute(
+        update(Decision)
+        .where(
+            col(Decision.case_id) == case.id, col(Decision.workspace_id) == case.workspace_id,
+            col(Decision.proposed).is_(True), col(Decision.undone_at).is_(None),
+        )
+        .values(undone_at=case.decided_at)
+        .execution_options(synchronize_session=False)
+    )  # fmt: skip
 
 
 def _show(session: Session, case: Case, made: Generation, ruling: Ruling) -> None:
@@ -164,12 +206,19 @@ def _show(session: Session, case: Case, made: Generation, ruling: Ruling) -> Non
 
 def refund_if_nothing_left(session: Session, job_id: str, *, now: Millis) -> bool:
     """A job of which nothing may be seen costs nothing; True when this call gave it back."""
-    left = session.exec(
-        select(Generation.id).where(
-            Generation.job_id == job_id, Generation.status != GenerationStatus.REMOVED
-        )
-    ).first()
-    return left is None and ledger.refund(session, job_id, now=now, reason="denied")
+    made = session.exec(select(Generation).where(Generation.job_id == job_id)).all()
+    return nothing_left(made) and ledger.refund(session, job_id, now=now, reason="denied")
+
+
+def nothing_left(made: Iterable[Generation]) -> bool:
+    """Whether everything a job made was denied or blocked. What its owner had, and deleted, was
+    theirs and stays paid."""
+    return all(
+        item.status == GenerationStatus.REMOVED
+        and (item.blob is not None or item.text is not None
+             or item.verdict.get("outcome") == Outcome.BLOCK.word)
+        for item in made
+    )  # fmt: skip
 
 
 def redraw(session: Session, job_id: str, *, now: Millis) -> None:

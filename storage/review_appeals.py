@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 from storage import known, ledger
 from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
 from storage.ledger import changed
-from storage.models import Appeal, Case, Generation
+from storage.models import Appeal, Case, Decision, Generation
 from storage.review import NOTE_MAX, last_ruling, redraw
 from storage.review_claims import claim, find, move, note_act
 from storage.review_undo import lift
@@ -95,7 +95,7 @@ def decide_appeal(
     if not upheld:
         made = session.get_one(Generation, case.generation_id)
         if made.blob is not None or made.text is not None:
-            made.status = GenerationStatus.VISIBLE
+            made.status = _as_before(case, ruling)
             session.add(made)
         known.forget(session, made)
         if file_sha256:
@@ -106,3 +106,11 @@ def decide_appeal(
     note_act(session, actor, "uphold" if upheld else "overturn", case, now, decision=ruling.id)
     redraw(session, case.job_id, now=now)
     return asked
+
+
+def _as_before(case: Case, ruling: Decision) -> GenerationStatus:
+    """As what the ruling took away is shown again: veiled where it was veiled, else in the open."""
+    was = ruling.before.get("generation")
+    if was == GenerationStatus.HELD:
+        was = case.shown_as  # a report had hidden it; None: it never was shown
+    return GenerationStatus.BLURRED if was == GenerationStatus.BLURRED else GenerationStatus.VISIBLE

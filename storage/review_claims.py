@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import case as case_when
 from sqlalchemy import or_, update
 from sqlmodel import Session, col, select
 
@@ -83,9 +84,11 @@ def claim(
             *(() if stealing else (free,)),
         )
         .values(
-            status=CaseStatus.APPEALED
-            if case.status == CaseStatus.APPEALED
-            else CaseStatus.CLAIMED,
+            # Of the row at this moment: an appeal that came since it was read stays one.
+            status=case_when(
+                (col(Case.status) == CaseStatus.APPEALED, CaseStatus.APPEALED),
+                else_=CaseStatus.CLAIMED,
+            ),
             claimed_by=actor.member.id,
             claimed_until=now + CLAIM_MS,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -10,7 +10,8 @@ from sqlmodel import Session, col, select
 from storage.ledger import changed
 from storage.models import Case, Workspace
 from storage.review_claims import UNDECIDED
-from storage.review_words import is_sealed
+from storage.review_queue import names_code
+from storage.review_words import SEALED
 from storage.rules import rules_of
 from storage.schema import Millis, Platform
 
@@ -30,30 +31,39 @@ def overdue(session: Session, *, workspace_id: str, now: Millis) -> list[Case]:
 
 
 def take_breaches(
-    session: Session, *, platforms: Sequence[Platform], now: Millis, limit: int = 50
+    session: Session,
+    *,
+    platforms: Sequence[Platform],
+    now: Millis,
+    limit: int = 50,
+    without: Collection[str] = (),
 ) -> list[tuple[Workspace, str, list[Case]]]:
     """Late cases that nobody was told of, by workspace, with its review channel; taken by this.
 
     Whoever takes one tells of it: noted before it is said, so that two processes, or one that was
-    restarted, never say it twice. :func:`give_back` is for a platform that is unwell.
+    restarted, never say it twice. :func:`give_back` is for a platform that is unwell, and
+    ``without`` for the workspaces it was unwell for, so that they hold up no other.
     """
-    rows = session.execute(
-        select(Case, Workspace)
-        .join(Workspace, col(Workspace.id) == col(Case.workspace_id))
+    spaces: dict[str, tuple[Workspace, str]] = {}
+    for space in session.exec(
+        select(Workspace).where(col(Workspace.platform).in_(list(platforms)))
+    ):
+        channel = rules_of(space.settings).review_channel
+        if channel and space.id not in without:
+            spaces[space.id] = (space, channel)
+    rows = session.exec(
+        select(Case)
         .where(
             col(Case.breached_at).is_(None), col(Case.status).in_(UNDECIDED),
             col(Case.due_at).is_not(None), col(Case.due_at) < now,
-            col(Workspace.platform).in_(list(platforms)),
+            col(Case.workspace_id).in_(spaces),
+            *(~names_code(str(code)) for code in SEALED),
         )
         .order_by(col(Case.severity).desc(), col(Case.due_at))
-        .limit(limit * 10)
+        .limit(limit)
     ).all()  # fmt: skip
     found: dict[str, tuple[Workspace, str, list[Case]]] = {}
-    taken = 0
-    for case, space in rows:
-        channel = rules_of(space.settings).review_channel
-        if not channel or is_sealed(case.verdict) or taken >= limit:
-            continue
+    for case in rows:
         mine = changed(
             session,
             update(Case)
@@ -62,7 +72,7 @@ def take_breaches(
             .execution_options(synchronize_session=False),
         )
         if mine:
-            taken += 1
+            space, channel = spaces[case.workspace_id]
             found.setdefault(space.id, (space, channel, []))[2].append(case)
     return list(found.values())
 

@@ -68,7 +68,7 @@ class Waiting:
     """Whose work it is."""
 
 
-def _names(code: str) -> ColumnElement[bool]:
+def names_code(code: str) -> ColumnElement[bool]:
     """Whether a verdict has a finding of this code, as it is written in JSON."""
     return cast(col(Case.verdict), Text).contains(f'"category": "{code}"', autoescape=True)
 
@@ -79,10 +79,10 @@ def _where(
     found: list[Any] = [
         col(Case.workspace_id) == workspace_id,
         col(Case.status).in_(statuses),
-        *(~_names(str(code)) for code in SEALED),
+        *(~names_code(str(code)) for code in SEALED),
     ]
     if wanted.code:
-        found.append(_names(str(wanted.code)))
+        found.append(names_code(str(wanted.code)))
     if wanted.severity:
         found.append(col(Case.severity) >= wanted.severity)
     if wanted.origin == "appealed":

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 from storage import known, strikes
 from storage.errors import NotAllowed, NotFound
 from storage.ledger import changed
-from storage.models import Case, Decision, Generation, Member
+from storage.models import Appeal, Case, Decision, Generation, Member
 from storage.review import last_ruling, redraw
 from storage.review_claims import find, note_act, release
 from storage.review_words import BULK_UNDO_MS, CLAIM_MS, UNDO_MS, Ruling
@@ -90,10 +90,56 @@ def _put_back(session: Session, case: Case, decision: Decision, *, now: Millis) 
 
 
 def lift(session: Session, case: Case, decision: Decision, *, now: Millis) -> None:
-    """Void the decision's strikes and put the member's time-out back to what it was."""
+    """Void the decision's strikes, and end the time-out it set.
+
+    What other rulings that stand have set goes on: a fallen one neither leaves its own behind nor
+    takes theirs along.
+    """
     voided = strikes.void(session, decision.id, now=now)
-    if voided or decision.action == Ruling.BAN:
-        member = session.get_one(Member, case.member_id)
-        if member.banned_until == decision.before.get("set_until"):
-            member.banned_until = decision.before.get("banned_until")
-            session.add(member)
+    if not voided and decision.action != Ruling.BAN:
+        return
+    member = session.get_one(Member, case.member_id)
+    if member.banned_until != decision.before.get("set_until"):
+        own = _own_until(decision)
+        if own is None or member.banned_until != own:
+            return  # something later and longer runs
+    known, standing = set(), []
+    for other, fallen in _rulings_about(session, case):
+        until = _own_until(other)
+        if until is not None:
+            known.add(until)
+            if not fallen and other.id != decision.id:
+                standing.append(until)
+    before = decision.before.get("banned_until")
+    if before is not None and before not in known:
+        standing.append(before)  # set by no ruling
+    member.banned_until = max(standing, default=None)
+    session.add(member)
+
+
+def _own_until(decision: Decision) -> Millis | None:
+    """When the time-out ends that a ruling brought by itself; rulings of older versions noted only
+    what held after them."""
+    noted = decision.before
+    if "own_until" in noted:
+        return noted["own_until"] if isinstance(noted["own_until"], int) else None
+    until = noted.get("set_until")
+    return until if isinstance(until, int) and until != noted.get("banned_until") else None
+
+
+def _rulings_about(session: Session, case: Case) -> list[tuple[Decision, bool]]:
+    """Every ruling that may have timed this member out, and whether it has fallen."""
+    rows = session.execute(
+        select(Decision, Appeal)
+        .join(Case, col(Case.id) == col(Decision.case_id))
+        .outerjoin(Appeal, col(Appeal.decision_id) == col(Decision.id))
+        .where(
+            col(Case.member_id) == case.member_id, col(Case.workspace_id) == case.workspace_id,
+            col(Decision.proposed).is_(False),
+            col(Decision.action).in_([str(Ruling.DENY_STRIKE), str(Ruling.BAN)]),
+        )
+    ).all()  # fmt: skip
+    return [
+        (ruling, ruling.undone_at is not None or (appeal is not None and appeal.upheld is False))
+        for ruling, appeal in rows
+    ]

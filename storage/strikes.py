@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -20,6 +20,8 @@ class Standing:
     weight: int
     step: Step | None
     strikes: tuple[Strike, ...]
+    until: Millis | None = None
+    """When the time-out ends that the newest strike brought; None when it brought none."""
 
 
 def standing(session: Session, member_id: str, rules: ReviewRules, *, now: Millis) -> Standing:
@@ -51,8 +53,9 @@ def add(
 ) -> Standing:
     """Mark a member by the code's weight (a weight of 0 still counts as a warning).
 
-    When the ladder is automatic, a newly reached step with hours keeps the member from making
-    anything new for so long; a longer time-out that runs already stays.
+    When the ladder is automatic, the longest of the newly reached steps keeps the member from
+    making anything new for so long (one leap over several counts them all, or who leaps onto the
+    step that only proposes a ban would go free); a longer time-out that runs already stays.
     """
     before = standing(session, member.id, rules, now=now)
     session.add(
@@ -68,21 +71,21 @@ def add(
         session, member.workspace_id, actor_id=actor_id, verb="strike", target=member.id, now=now,
         before={"weight": before.weight}, after={"weight": after.weight, "code": code},
     )  # fmt: skip
-    if (
-        after.step is not None
-        and after.step != before.step
-        and rules.automatic
-        and after.step.hours
-    ):
-        time_out(session, member, after.step.hours, actor_id=actor_id, now=now)
-    return after
+    reached = [s for s in rules.ladder if before.weight < s.weight <= after.weight]
+    hours = max((step.hours for step in reached), default=0)
+    if not rules.automatic or not hours:
+        return after
+    until = time_out(session, member, hours, actor_id=actor_id, now=now)
+    return replace(after, until=until)
 
 
 def time_out(
     session: Session, member: Member, hours: int, *, actor_id: str | None, now: Millis
-) -> None:
-    """Nothing new from this member for ``hours``; never shortens what runs already."""
-    until = max(member.banned_until or 0, now + hours * HOUR_MS)
+) -> Millis:
+    """Nothing new from this member for ``hours``; never shortens what runs already. Returns when
+    these hours end."""
+    own = now + hours * HOUR_MS
+    until = max(member.banned_until or 0, own)
     audit.write(
         session, member.workspace_id, actor_id=actor_id, verb="time_out", target=member.id,
         now=now, before={"until": member.banned_until}, after={"until": until},
@@ -90,6 +93,7 @@ def time_out(
     member.banned_until = until
     session.add(member)
     session.flush()
+    return own
 
 
 def void(session: Session, decision_id: str, *, now: Millis) -> int:

@@ -47,7 +47,9 @@ async def cancel(context: Context, target: str) -> Reply:
 async def delete(context: Context, target: str) -> Reply:
     """Take a generation away, for its owner or a moderator; its bytes go too."""
     services = context.services
-    blob = await services.database.run(cases.remove, target, actor=context.actor)
+    blob = await services.database.run(
+        cases.remove, target, actor=context.actor, now=services.clock()
+    )
     if blob is not None:
         await asyncio.to_thread(services.blobs.delete, blob)
     made = await services.database.look(

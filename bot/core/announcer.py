@@ -12,7 +12,7 @@ from bot.core.reply import Button, Reply, Tone, Verb
 from bot.core.services import Services
 from bot.core.texts import Texts
 from storage import cases, review_due, review_views, translations
-from storage.errors import RetryLater
+from storage.errors import AtelierError, RetryLater
 from storage.models import Case, Workspace
 from storage.review_words import FIRST
 from storage.schema import Address, Millis, Platform, Verdict
@@ -34,47 +34,67 @@ class Announcer:
     async def announce_cases(self) -> int:
         """Put the card of every new case into its workspace's review channel, once.
 
-        Returns how many were put. A platform that is unwell is tried again at the next sweep.
+        Returns how many were put. A workspace whose platform is unwell is tried again at the next
+        sweep, and keeps no other waiting.
         """
-        services, now = self._services, self._services.clock()
-        waiting = await services.database.look(cases.unannounced, platforms=list(self._notifiers))
-        put = 0
-        for case, space, channel in waiting:
-            texts = self._texts(space)
-            seen = await services.database.look(
-                review_views.view, case.id, workspace_id=space.id, now=now,
-                file_sha256=await review_room.digest_of_file(services, space.id, case.id),
-            )  # fmt: skip
-            card = await review_room.drawn(services, seen, texts, lists_in=space.settings)
-            if card.data.get("translating"):
-                await services.database.run(
-                    translations.want, case.id, texts.locale, workspace_id=space.id, now=now
-                )
-            try:
-                await self._say(space, channel, card)
-            except RetryLater as error:
-                log.info("case %s is announced later: %s", case.id, error)
-                continue
-            await services.database.run(cases.announced, case.id, now=now)
-            put += 1
-        return put
+        services, put = self._services, 0
+        unwell: set[str] = set()
+        while True:
+            waiting = await services.database.look(
+                cases.unannounced, platforms=list(self._notifiers), without=frozenset(unwell)
+            )
+            before = len(unwell)
+            for case, space, channel in waiting:
+                if space.id in unwell:
+                    continue
+                try:
+                    await self._announce(case, space, channel)
+                    put += 1
+                except RetryLater as error:
+                    log.info("case %s is announced later: %s", case.id, error)
+                    unwell.add(space.id)
+                except AtelierError:
+                    log.exception("case %s could not be announced", case.id)
+                    unwell.add(space.id)
+            if len(unwell) == before:
+                return put
+
+    async def _announce(self, case: Case, space: Workspace, channel: str) -> None:
+        services, now, texts = self._services, self._services.clock(), self._texts(space)
+        seen = await services.database.look(
+            review_views.view, case.id, workspace_id=space.id, now=now,
+            file_sha256=await review_room.digest_of_file(services, space.id, case.id),
+        )  # fmt: skip
+        card = await review_room.drawn(services, seen, texts, lists_in=space.settings)
+        if card.data.get("translating"):
+            await services.database.run(
+                translations.want, case.id, texts.locale, workspace_id=space.id, now=now
+            )
+        await self._say(space, channel, card)
+        await services.database.run(cases.announced, case.id, now=now)
 
     async def announce_breaches(self) -> int:
         """Say which cases became late, once a case, one message a workspace; returns how many."""
         services, now = self._services, self._services.clock()
-        taken = await services.database.run(
-            review_due.take_breaches, platforms=list(self._notifiers), now=now
-        )
         said = 0
-        for space, channel, late in taken:
-            try:
-                await self._say(space, channel, late_card(late, self._texts(space), now))
-            except RetryLater as error:
-                log.info("late cases are announced later: %s", error)
-                await services.database.run(review_due.give_back, [case.id for case in late])
-                continue
-            said += len(late)
-        return said
+        unwell: set[str] = set()
+        while True:
+            taken = await services.database.run(
+                review_due.take_breaches, platforms=list(self._notifiers), now=now,
+                without=frozenset(unwell),
+            )  # fmt: skip
+            before = len(unwell)
+            for space, channel, late in taken:
+                try:
+                    await self._say(space, channel, late_card(late, self._texts(space), now))
+                except AtelierError as error:
+                    log.info("late cases are announced later: %s", error)
+                    await services.database.run(review_due.give_back, [case.id for case in late])
+                    unwell.add(space.id)
+                    continue
+                said += len(late)
+            if len(unwell) == before:
+                return said
 
     async def _say(self, space: Workspace, channel: str, reply: Reply) -> None:
         platform = Platform(space.platform)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bot.core.reply import Button, Tone, Verb
 from bot.core.texts import Texts
+from storage.review import nothing_left
 from storage.review_words import AGAINST, Ruling
 from storage.schema import CaseStatus
 from storage.views import JobView, RulingView
@@ -30,11 +31,13 @@ def statement(seen: JobView, texts: Texts) -> Told:
     numbered = len(seen.generations) > 1
     parts, buttons = [], []
     title, tone = "", Tone.INFO
+    # Of several pictures those that were shown stay paid; with nothing left all is given back.
+    paid = 0 if nothing_left(seen.generations) else seen.job.cost or 0
     for made in seen.generations:
         ruling = seen.rulings.get(made.id)
         if ruling is None:
             continue
-        said = _sentence(ruling, seen.job.cost or 0, texts)
+        said = _sentence(ruling, paid, texts)
         if not said:
             continue
         parts.append(f"**{made.index + 1}.** {said}" if numbered else said)
@@ -79,7 +82,7 @@ def _sentence(ruling: RulingView, cost: int, texts: Texts) -> str:
     if ruling.action == Ruling.BAN:
         said.append(texts("ruling.banned"))
     said.append(texts("ruling.by_person"))
-    said.append(texts("ruling.cost"))
+    said.append(texts("ruling.cost_rest", n=cost) if cost else texts("ruling.cost"))
     if ruling.status == CaseStatus.APPEALED:
         said.append(texts("ruling.appeal_waits"))
     elif ruling.upheld is True:

@@ -36,22 +36,34 @@ MIA: dict[str, Any] = {"name": "mia", "role": "moderator"}
 
 def hold(database: Database, services: Services, job_id: str, code: Category) -> Case:
     """The worker holds what a job made; its case."""
-    blob = services.blobs.put(b"\x89PNG pixels", "png")
+    return hold_all(database, services, job_id, code)[0]
+
+
+def hold_all(
+    database: Database, services: Services, job_id: str, code: Category, count: int = 1
+) -> list[Case]:
+    """The worker holds every picture of a job; its cases."""
     verdict = Verdict(
         outcome=Outcome.HOLD,
         flags=frozenset({Flag(category=code, score=0.62, stage="image.nudenet", detail="BREAST")}),
     )
-    made = Made(index=0, status=GenerationStatus.HELD, seed=7, recipe={}, verdict=verdict.dump(),
-                blob=blob, width=128, height=128, sha256="5" * 64)  # fmt: skip
+    made = tuple(
+        Made(index=i, status=GenerationStatus.HELD, seed=7, recipe={}, verdict=verdict.dump(),
+             blob=services.blobs.put(b"\x89PNG pixels", "png"), width=128, height=128,
+             sha256="5" * 64)
+        for i in range(count)
+    )  # fmt: skip
 
     def act(session: Session) -> None:
         got = claim(session, worker="w", room={JobKind.IMAGE: 9}, now=services.clock())
         assert got is not None and got.job_id == job_id
-        ending = Ending(status=JobStatus.SUCCEEDED, made=(made,), cost=1, verdict=verdict)
+        ending = Ending(status=JobStatus.SUCCEEDED, made=made, cost=1, verdict=verdict)
         assert end_job(session, job_id, got.fence, ending, now=services.clock())
 
     database.write(act)
-    return database.read(lambda s: s.exec(select(Case).where(Case.job_id == job_id)).one())
+    return database.read(
+        lambda s: list(s.exec(select(Case).where(Case.job_id == job_id).order_by(Case.id)))
+    )
 
 
 @pytest.fixture
@@ -122,6 +134,19 @@ async def test_hold_claim_deny_tell_appeal_overturn_post(
     assert [v for v in verbs if v != "claim"] == ["deny", "appeal", "overturn"]
     assert database.read(audit.verify) == []
     assert sound(database)
+
+
+async def test_of_a_job_that_was_shown_in_part_the_price_is_named(
+    fake: FakeAdapter, services: Services, database: Database, delivery: Delivery
+) -> None:
+    """ "It cost you nothing" is said where that is so, and nowhere else."""
+    job = (await fake.say("imagine", prompt="two statues", count=2)).job_id or ""
+    cases = hold_all(database, services, job, Category.SEX, count=2)
+    await fake.press(Verb.APPROVE, cases[0].id, **MOD)
+    await fake.press(Verb.DENY, cases[1].id, **MOD, code="SEX")
+    card = await told(fake, delivery, job)
+    assert "cost you nothing" not in card.text and "1 credits stay paid" in card.text
+    assert (await fake.say("credits")).data["available"] == 49
 
 
 async def test_the_owner_reads_it_in_their_language(

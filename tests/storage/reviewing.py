@@ -69,9 +69,9 @@ def pro(database: Database, who: Actor) -> None:
     assert who.member.id
 
 
-def put(database: Database, **values: Any) -> None:
+def put(database: Database, workspace: str = "studio", **values: Any) -> None:
     def write(session: Session) -> None:
-        row = session.exec(select(Workspace).where(Workspace.external_id == "studio")).one()
+        row = session.exec(select(Workspace).where(Workspace.external_id == workspace)).one()
         row.settings = row.settings | values
         session.add(row)
 

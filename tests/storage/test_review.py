@@ -7,12 +7,13 @@ import threading
 import pytest
 from sqlmodel import select
 
-from storage import audit, ledger, review
+from storage import audit, cases, ledger, review
 from storage import review_due as due
 from storage.database import Database
 from storage.errors import AtelierError, BadInput, LimitReached, NotAllowed, NotFound
 from storage.models import Act, Job, Member, Outbox, Strike
 from storage.review_words import CLAIM_MS, Ruling
+from storage.schema import Platform
 from storage.workspaces import Actor, account_of
 from tests.conftest import START, actor, sound
 from tests.storage.reviewing import Room, decide, held, pro, put, status
@@ -175,3 +176,56 @@ def test_a_ban_may_need_a_second_pair_of_eyes(database: Database, room: Room) ->
     assert member.banned_until == START + 2000 + 48 * 3_600_000
     with pytest.raises(NotFound):
         database.write(review.confirm, mia, proposed.id, now=START + 3000)
+
+
+def test_pictures_that_were_had_and_deleted_are_not_paid_back(
+    database: Database, room: Room
+) -> None:
+    ann, mod, _, _ = room
+    first, second = held(database, ann, count=2)
+    decide(database, mod, first, Ruling.APPROVE)
+    database.write(cases.remove, first.generation_id, actor=ann, now=START + 2000)
+    decide(database, mod, second, Ruling.DENY)
+    assert database.read(ledger.balance, account_of(ann.member)).posted == 48
+    assert sound(database)
+
+
+def test_a_leap_over_the_ladder_counts_every_step_of_it(database: Database, room: Room) -> None:
+    """Ten at once reach the step that only proposes a ban: a week's time-out all the same."""
+    ann, mod, _, _ = room
+    [case] = held(database, ann)
+    decide(database, mod, case, Ruling.DENY_STRIKE, code="CSAE", now=START + 1000)
+    member = database.read(lambda s: s.get_one(Member, ann.member.id))
+    assert member.banned_until == START + 1000 + 168 * 3_600_000
+
+
+def test_what_a_moderator_takes_away_is_written_down(database: Database, room: Room) -> None:
+    ann, mod, _, _ = room
+    first, second = held(database, ann, count=2)
+    for case in (first, second):
+        decide(database, mod, case, Ruling.APPROVE)
+    database.write(cases.remove, first.generation_id, actor=ann, now=START + 2000)
+    database.write(cases.remove, second.generation_id, actor=mod, now=START + 3000)
+    [act] = database.read(lambda s: s.exec(select(Act).where(Act.verb == "remove")).all())
+    assert (act.actor_id, act.target) == (mod.member.id, second.generation_id)
+    assert act.before == {"generation": "visible"}
+    assert act.after == {"generation": "removed", "member": ann.member.id}
+    assert database.read(audit.verify) == []
+
+
+def test_a_workspace_without_a_channel_keeps_no_other_waiting(
+    database: Database, room: Room
+) -> None:
+    ann, _, _, _ = room
+    for _ in range(5):
+        held(database, ann, count=10)
+    zoe = actor(database, "zoe", workspace="other")
+    [case] = held(database, zoe)
+    put(database, workspace="other", review_channel="mods")
+    late = START + 30 * 24 * 3_600_000
+    told = database.read(cases.unannounced, platforms=[Platform.FAKE], limit=2)
+    assert [(found.id, channel) for found, _, channel in told] == [(case.id, "mods")]
+    taken = database.write(due.take_breaches, platforms=[Platform.FAKE], now=late, limit=2)
+    assert [[one.id for one in found] for _, _, found in taken] == [[case.id]]
+    left_out = {"without": frozenset({zoe.workspace.id})}
+    assert database.read(cases.unannounced, platforms=[Platform.FAKE], **left_out) == []

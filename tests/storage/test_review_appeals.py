@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from sqlmodel import select
 
-from storage import audit, ledger, review_undo
+from storage import audit, ledger, reports, review, review_undo
 from storage import review_appeals as appeals
 from storage.database import Database
 from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
-from storage.models import Member, Strike
-from storage.review_words import Ruling
+from storage.models import Case, Member, Strike
+from storage.review_words import HOUR_MS, Ruling
 from storage.workspaces import account_of
 from tests.conftest import START, actor, sound
-from tests.storage.reviewing import Room, decide, held, pro, status
+from tests.storage.reviewing import Room, decide, held, pro, put, status
 
 
 def test_an_overturned_appeal_posts_refunds_and_voids_at_once(
@@ -84,3 +84,83 @@ def test_a_lifted_ban_leaves_a_later_one_alone(database: Database, room: Room) -
     database.write(appeals.decide_appeal, mia, one.id, upheld=False, now=START + 6000)
     until = database.read(lambda s: s.get_one(Member, ann.member.id)).banned_until
     assert until == START + 1000 + 100 * 3_600_000
+
+
+def test_a_proposed_ban_is_not_confirmed_over_an_appeal(database: Database, room: Room) -> None:
+    """It would decide the case again and leave the appeal without an answer for ever."""
+    ann, mod, mia, boss = room
+    put(database, review={"two_for_bans": True})
+    mod = actor(database, "mod", role="moderator")
+    [case] = held(database, ann)
+    proposed = decide(database, mod, case, Ruling.BAN)
+    database.write(review.release, mod, case.id, now=START + 1500)
+    decide(database, mia, case, Ruling.DENY)
+    database.write(appeals.appeal, ann, case.id, "It is a statue.", now=START + 5000)
+    with pytest.raises(NotFound, match="case_appealed"):
+        database.write(review.confirm, boss, proposed.id, now=START + 6000)
+    database.write(appeals.decide_appeal, boss, case.id, upheld=False, now=START + 7000)
+    assert status(database, case) == ("closed", "visible")
+    assert database.read(lambda s: s.get_one(Member, ann.member.id)).banned_until is None
+
+
+def test_a_ruling_withdraws_what_was_proposed_before_it(database: Database, room: Room) -> None:
+    ann, mod, mia, boss = room
+    put(database, review={"two_for_bans": True})
+    mod = actor(database, "mod", role="moderator")
+    [case] = held(database, ann)
+    proposed = decide(database, mod, case, Ruling.BAN)
+    made = decide(database, mia, case, Ruling.APPROVE)
+    database.write(review_undo.undo, mia, made.id, now=START + 2000)
+    database.write(review.release, mia, case.id, now=START + 2500)
+    with pytest.raises(NotFound, match="case_over"):
+        database.write(review.confirm, boss, proposed.id, now=START + 3000)
+    assert status(database, case)[1] == "held"
+
+
+def test_what_was_veiled_comes_back_veiled(database: Database, room: Room) -> None:
+    ann, mod, mia, _ = room
+    veiled, hidden = held(database, ann, count=2)
+    decide(database, mod, veiled, Ruling.APPROVE_BLURRED)
+    decide(database, mod, hidden, Ruling.APPROVE_BLURRED)
+    again = []
+    for number, kind in enumerate(("", reports.NCII)):
+        made = (veiled, hidden)[number].generation_id
+        database.write(reports.report, made, actor=mia, now=START + 2000, kind=kind)
+        again.append(
+            database.read(
+                lambda s, made=made: s.exec(
+                    select(Case).where(Case.generation_id == made, Case.origin == "reported")
+                ).one()
+            )
+        )
+    for case in again:
+        decide(database, mod, case, Ruling.DENY)
+        database.write(appeals.appeal, ann, case.id, "It was veiled.", now=START + 5000)
+        database.write(appeals.decide_appeal, mia, case.id, upheld=False, now=START + 6000)
+        assert status(database, case) == ("closed", "blurred")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_each_overturned_ruling_lifts_its_own_time_out(
+    database: Database, room: Room, first: int
+) -> None:
+    """In whichever order they fall, none leaves its time-out behind or takes the other's along."""
+    ann, mod, mia, _ = room
+    pro(database, ann)
+    cases = [held(database, ann)[0] for _ in range(2)]
+    short = decide(database, mod, cases[0], Ruling.BAN, hours=24, now=START + 1000)
+    long = decide(database, mod, cases[1], Ruling.BAN, hours=48, now=START + 2000)
+    ends = [made.created_at + hours * HOUR_MS for made, hours in ((short, 24), (long, 48))]
+
+    def until() -> int | None:
+        return database.read(lambda s: s.get_one(Member, ann.member.id)).banned_until
+
+    def overturn(case: Case) -> None:
+        database.write(appeals.appeal, ann, case.id, "No.", now=START + 5000)
+        database.write(appeals.decide_appeal, mia, case.id, upheld=False, now=START + 6000)
+
+    assert until() == ends[1]
+    overturn(cases[first])
+    assert until() == ends[1 - first]
+    overturn(cases[1 - first])
+    assert until() is None

@@ -205,8 +205,8 @@ def test_a_reported_picture_is_one_case_and_not_its_owners_to_delete(database: D
     )  # fmt: skip
     for person in (ann, ben):
         with pytest.raises(NotAllowed):
-            database.write(cases.remove, picture.id, actor=person)
-    assert database.write(cases.remove, picture.id, actor=mod) == picture.blob
+            database.write(cases.remove, picture.id, actor=person, now=START)
+    assert database.write(cases.remove, picture.id, actor=mod, now=START) == picture.blob
 
 
 def test_owners_delete_and_what_is_held_stays(database: Database) -> None:
@@ -216,14 +216,14 @@ def test_owners_delete_and_what_is_held_stays(database: Database) -> None:
     assert database.read(views.visible_blob, **shown)
     assert not database.read(views.visible_blob, **(shown | {"workspace_id": "other"}))
     with pytest.raises(NotAllowed):
-        database.write(cases.remove, picture.id, actor=ben)
-    assert database.write(cases.remove, picture.id, actor=ann) == picture.blob
-    assert database.write(cases.remove, picture.id, actor=ann) is None
+        database.write(cases.remove, picture.id, actor=ben, now=START)
+    assert database.write(cases.remove, picture.id, actor=ann, now=START) == picture.blob
+    assert database.write(cases.remove, picture.id, actor=ann, now=START) is None
     assert not database.read(views.visible_blob, **shown)
     held = made(database, ann, GenerationStatus.HELD)
     assert not database.read(views.visible_blob, workspace_id=ann.workspace.id, key=held.blob or "")
     with pytest.raises(NotAllowed):
-        database.write(cases.remove, held.id, actor=ann)
+        database.write(cases.remove, held.id, actor=ann, now=START)
 
 
 def test_history_is_newest_first_and_stays_in_its_workspace(database: Database) -> None:
