@@ -13,14 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Text, cast, delete, or_
+from sqlalchemy import Text, and_, cast, delete, or_, update
 from sqlmodel import Session, col, select
 
 from storage import decisions, learning, translations
 from storage.allowance import DAY_MS
 from storage.linking import identities
 from storage.models import (
+    Appeal,
     Case,
+    Decision,
+    DecisionRecord,
     Entry,
     Favourite,
     Generation,
@@ -28,17 +31,21 @@ from storage.models import (
     Member,
     Message,
     Post,
+    Report,
     SavedView,
+    Strike,
     ThreadMemory,
     Tier,
     TierGrant,
     Workspace,
 )
+from storage.review_words import APPEAL_MS
 from storage.rules import Rules, rules_of
 from storage.schema import (
     OPEN_STATUSES,
     CaseStatus,
     GenerationStatus,
+    JobKind,
     Millis,
 )
 from storage.tenant import Across, across
@@ -73,6 +80,8 @@ def export(session: Session, member: Member, *, now: Millis) -> Everything:
         )
     }
     job_ids = [job.id for job in jobs]
+    # An answer that a report hid, or that was denied, is in its conversation still.
+    unseen = {item.job_id for item in made if item.status not in _SHOWN}
     return Everything(
         data={
             "exported_at": now,
@@ -97,8 +106,12 @@ def export(session: Session, member: Member, *, now: Millis) -> Everything:
             "generations": [
                 {
                     "id": item.id, "job": item.job_id, "status": str(item.status),
-                    "seed": item.seed, "recipe": item.recipe, "text": item.text,
-                    # What is held is not handed out before a moderator has looked.
+                    "seed": item.seed,
+                    # What is held is not handed out before a moderator has looked, and what was
+                    # denied not at all; the recipe of an answer repeats it.
+                    "recipe": item.recipe
+                    if item.status in _SHOWN or item.kind == JobKind.IMAGE else {},
+                    "text": item.text if item.status in _SHOWN else None,
                     "file": item.blob if item.status in _SHOWN else None,
                     "sha256": item.sha256, "created_at": item.created_at,
                 }
@@ -107,6 +120,7 @@ def export(session: Session, member: Member, *, now: Millis) -> Everything:
             "conversations": [
                 {"thread": row.thread, "role": row.role, "text": row.text, "at": row.created_at}
                 for row in _messages(session, job_ids)
+                if row.role == "user" or row.job_id not in unseen
             ],
             "favourites": list(
                 session.exec(
@@ -129,11 +143,64 @@ def export(session: Session, member: Member, *, now: Millis) -> Everything:
                 {"tier": row.tier_id, "at": row.created_at, "until": row.until}
                 for row in session.exec(select(TierGrant).where(col(TierGrant.member_id).in_(ids)))
             ],
+            **_reviewed(session, ids),
         },
         blobs=tuple(item.blob for item in made if item.blob and item.status in _SHOWN),
     )  # fmt: skip
 
 
+def _reviewed(session: Session, member_ids: Sequence[str]) -> dict[str, Any]:
+    """What the review room holds about a person: no scores, which tell how to pass, no words that
+    are sealed, and not who reviewed."""
+    rulings = session.execute(
+        select(Case, Decision)
+        .join(Decision, col(Decision.case_id) == col(Case.id))
+        .where(
+            col(Case.member_id).in_(member_ids), col(Decision.blind).is_(False),
+            col(Decision.proposed).is_(False), col(Decision.undone_at).is_(None),
+        )
+        .order_by(col(Decision.id))
+    ).all()  # fmt: skip
+    return {
+        "strikes": [
+            {"code": row.code, "weight": row.weight, "at": row.created_at,
+             "until": row.expires_at, "voided_at": row.voided_at}
+            for row in session.exec(
+                select(Strike).where(col(Strike.member_id).in_(member_ids)).order_by(col(Strike.id))
+            )
+        ],
+        "rulings": [
+            {"generation": case.generation_id, "action": ruling.action, "code": ruling.code,
+             "note": ruling.note, "at": ruling.created_at}
+            for case, ruling in rulings
+        ],
+        "appeals": [
+            {"case": row.case_id, "text": row.text, "at": row.created_at,
+             "upheld": row.upheld, "decided_at": row.decided_at}
+            for row in session.exec(
+                select(Appeal).where(col(Appeal.member_id).in_(member_ids)).order_by(col(Appeal.id))
+            )
+        ],
+        "reports": [
+            {"kind": row.kind, "at": row.created_at}
+            for row in session.exec(
+                select(Report).where(col(Report.member_id).in_(member_ids)).order_by(col(Report.id))
+            )
+        ],
+        "judged": [
+            {"surface": row.surface, "text": row.text, "outcome": row.outcome,
+             "statement": row.statement, "at": row.created_at, "until": row.expires_at}
+            for row in session.exec(
+                select(DecisionRecord)
+                .where(col(DecisionRecord.member_id).in_(member_ids))
+                .order_by(col(DecisionRecord.id))
+            )
+            if row.surface in _TYPED
+        ],
+    }  # fmt: skip
+
+
+_TYPED = ("prompt", "negative", "name")
 _SHOWN = (GenerationStatus.VISIBLE, GenerationStatus.BLURRED)
 
 
@@ -206,6 +273,12 @@ def forget(session: Session, member: Member, *, now: Millis) -> Forgotten:
         )
         _blank(session, job, done.blobs, keep_words=kept)
         done.jobs += 1
+    session.execute(
+        update(Appeal)
+        .where(col(Appeal.member_id).in_(ids), col(Appeal.decided_at).is_not(None))
+        .values(text=FORGOTTEN)
+        .execution_options(synchronize_session=False)
+    )
     session.execute(delete(Favourite).where(col(Favourite.member_id).in_(ids)))
     session.execute(delete(SavedView).where(col(SavedView.member_id).in_(ids)))
     for identity in ids:
@@ -348,13 +421,43 @@ def _old_generations(
     )
 
 
+def _denied_for_good(
+    session: Session, space: Workspace, now: Millis, limit: int
+) -> list[Generation]:
+    """What was denied and can be appealed no more: nothing needs its pixels and words."""
+    open_still = select(Case.generation_id).where(
+        Case.workspace_id == space.id,
+        or_(
+            col(Case.status).in_((CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED)),
+            and_(
+                col(Case.status) == CaseStatus.DECIDED,
+                or_(col(Case.decided_at).is_(None), col(Case.decided_at) >= now - APPEAL_MS),
+            ),
+        ),
+    )
+    return list(
+        session.exec(
+            select(Generation)
+            .where(
+                Generation.workspace_id == space.id,
+                Generation.status == GenerationStatus.REMOVED,
+                or_(col(Generation.blob).is_not(None), col(Generation.text).is_not(None)),
+                col(Generation.id).not_in(open_still),
+            )
+            .order_by(col(Generation.id))
+            .limit(limit)
+        )
+    )
+
+
 def sweep(session: Session, *, now: Millis, limit: int = 200) -> list[str]:
     """Retention: remove what is older than it is kept; returns blobs to delete.
 
-    Results go by the tightest of workspace and tier (:func:`storage.tiers.kept_days`), by the tier
-    their member has now; uploads and conversations by the workspace. At most ``limit`` generations
-    of each keeping time and as many messages of each workspace in one go, so that a sweep never
-    holds the database for long; call it again while it returns something.
+    What was denied goes when it can be appealed no more. Results go by the tightest of workspace
+    and tier (:func:`storage.tiers.kept_days`), by the tier their member has now; uploads and
+    conversations by the workspace. At most ``limit`` generations of each keeping time and as many
+    messages of each workspace in one go, so that a sweep never holds the database for long; call it
+    again while it returns something.
     """
     blobs: list[str] = []
     for space in session.exec(select(Workspace)):
@@ -363,6 +466,7 @@ def sweep(session: Session, *, now: Millis, limit: int = 200) -> list[str]:
         for days, tiers in _days_by_tier(session, rules).items():
             old = _old_generations(session, space, tiers, now - days * DAY_MS, limit)
             _remove(session, old, set(), blobs)
+        _remove(session, _denied_for_good(session, space, now, limit), set(), blobs)
         if keeping.uploads_days:
             before = now - keeping.uploads_days * DAY_MS
             blobs.extend(_old_uploads(session, space, before, limit))

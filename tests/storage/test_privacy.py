@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from storage import cases, jobs, ledger, linking, privacy
+from storage import cases, jobs, ledger, linking, privacy, review, review_appeals
 from storage.database import Database
 from storage.jobs import Made
 from storage.models import Generation, Job, Member, Tier, Workspace
+from storage.review_words import APPEAL_MS, Ruling
 from storage.schema import (
     CaseOrigin,
     Control,
@@ -240,3 +241,64 @@ def test_results_go_by_the_tightest_of_workspace_and_tier(database: Database) ->
     assert database.write(privacy.sweep, now=START + 29 * DAY) == []
     assert len(database.write(privacy.sweep, now=START + 31 * DAY)) == 1
     assert left() == set()
+
+
+def test_what_is_held_or_denied_is_not_handed_out_by_an_export(database: Database) -> None:
+    """Neither a picture's file nor an answer's words, which its recipe repeats."""
+    ann, mod, mia = (
+        actor(database, "ann"), actor(database, "mod", role="moderator"),
+        actor(database, "mia", role="moderator"),
+    )  # fmt: skip
+    item = made(database, ann, chat_spec("Tell me."), status="held")
+    made(database, ann, image_spec("a lake"), status="held")
+
+    def note(session: Session) -> str:
+        row = session.get_one(Generation, item)
+        row.recipe = {"data": {"secret": "Paris again"}}
+        session.add(row)
+        case, _ = cases.open_case(
+            session, row, origin=CaseOrigin.HELD, verdict=row.verdict, now=START
+        )
+        return case.id
+
+    case_id = database.write(note)
+    for what in ("held", "denied", "appealed", "upheld"):
+        if what == "denied":
+            database.write(
+                review.decide, mod, case_id, Ruling.DENY_STRIKE, now=START, code="HAR", note="No."
+            )
+        if what == "appealed":
+            database.write(review_appeals.appeal, ann, case_id, "It was a poem.", now=START)
+        if what == "upheld":
+            database.write(review_appeals.decide_appeal, mia, case_id, upheld=True, now=START)
+        told = everything(database, ann)
+        assert "Paris" not in told and ".png" not in told, what
+    data = database.read(privacy.export, ann.member, now=START).data
+    assert [row["code"] for row in data["strikes"]] == ["HAR"]
+    assert [(row["action"], row["note"]) for row in data["rulings"]] == [("deny_strike", "No.")]
+    assert [(row["text"], row["upheld"]) for row in data["appeals"]] == [("It was a poem.", True)]
+    assert mod.member.id not in told and '"score' not in told
+    # Forgotten, the words of an appeal go too; that there was one stays.
+    database.write(privacy.forget, ann.member, now=START)
+    data = database.read(privacy.export, ann.member, now=START).data
+    assert [row["text"] for row in data["appeals"]] == [privacy.FORGOTTEN]
+
+
+def test_what_was_denied_goes_when_it_can_be_appealed_no_more(database: Database) -> None:
+    ann, mod = actor(database, "ann"), actor(database, "mod", role="moderator")
+    item = made(database, ann, image_spec("a lake"), status="held")
+
+    def hold(session: Session) -> str:
+        row = session.get_one(Generation, item)
+        case, _ = cases.open_case(
+            session, row, origin=CaseOrigin.HELD, verdict=row.verdict, now=START
+        )
+        return case.id
+
+    case_id = database.write(hold)
+    assert database.write(privacy.sweep, now=START + 400 * DAY) == [], "nobody decided yet"
+    database.write(review.decide, mod, case_id, Ruling.DENY, now=START, code="SEX")
+    assert database.write(privacy.sweep, now=START + APPEAL_MS) == []
+    assert len(database.write(privacy.sweep, now=START + APPEAL_MS + 1)) == 1
+    assert database.write(privacy.sweep, now=START + APPEAL_MS + 2) == []
+    assert database.read(lambda s: s.get_one(Generation, item)).blob is None
