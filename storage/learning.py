@@ -64,24 +64,34 @@ def gather(session: Session, *, workspace_id: str, now: Millis) -> int:
             select(LearnedLabel).where(LearnedLabel.workspace_id == workspace_id)
         )
     }
+    spoken: dict[str, dict[str, int]] = {}
     for case in cases:
         said = _said(session, case, now=now)
-        if said is None:
-            for row in [r for r in known.values() if r.case_id == case.id]:
+        mine = [row for row in known.values() if row.case_id == case.id]
+        if said is None or said.code in _NEVER:
+            for row in mine:
                 session.delete(row)
                 del known[row.record_id]
             continue
-        for record, codes in _texts(session, case, said):
-            label = known.get(record.id)
-            if label is None:
-                label = LearnedLabel(
+        found = _texts(session, case, said)
+        for record, codes in found:
+            spoken[record.id] = {**spoken.get(record.id, {}), **codes}
+            if record.id not in known:
+                known[record.id] = LearnedLabel(
                     workspace_id=workspace_id, member_id=case.member_id, case_id=case.id,
                     record_id=record.id, surface=record.surface, text=record.text, codes=codes,
                     created_at=record.created_at,
                 )  # fmt: skip
-                known[record.id] = label
-            elif any(label.codes.get(code) != value for code, value in codes.items()):
-                label.codes = {**label.codes, **codes}
+        gone = {row.record_id for row in mine} - {record.id for record, _ in found}
+        for row in mine:
+            if row.record_id in gone:
+                # Its record has expired; what is said about the case now counts all the same.
+                spoken.setdefault(row.record_id, _again(row.codes, said))
+    for record_id, codes in spoken.items():
+        label = known.get(record_id)
+        if label is not None:
+            if label.codes != codes:
+                label.codes = codes
             session.add(label)
     session.flush()
     _expire(session, workspace_id=workspace_id, now=now)
@@ -108,6 +118,13 @@ def _expire(session: Session, *, workspace_id: str, now: Millis) -> None:
                 col(LearnedLabel.workspace_id) == workspace_id, col(LearnedLabel.id).in_(oldest)
             )
         )
+
+
+def _again(codes: dict[str, int], said: _Said) -> dict[str, int]:
+    """What a label says when only the ruling is left to ask."""
+    if said.code is None:
+        return dict.fromkeys(codes, 0)
+    return codes if codes.get(said.code) == 1 else {said.code: 1}
 
 
 @dataclass(frozen=True)
@@ -321,6 +338,10 @@ def forget_member(session: Session, *, member_id: str) -> int:
             select(LearnedLabel.workspace_id).where(LearnedLabel.member_id == member_id).distinct()
         )
     )
-    for workspace_id in touched:
+    for workspace_id in sorted(touched):
+        # An attempt that is being written down waits, and then misses the labels.
+        session.exec(
+            select(Workspace.id).where(Workspace.id == workspace_id).with_for_update()
+        ).first()
         retire(session, workspace_id=workspace_id)
     return changed(session, delete(LearnedLabel).where(col(LearnedLabel.member_id) == member_id))

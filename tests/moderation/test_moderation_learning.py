@@ -233,14 +233,33 @@ def test_labels_follow_what_stands(database: Database) -> None:
     assert gathered(database, space, START + learning.KEPT_MS + 1) == {}
 
 
+@pytest.mark.parametrize("expired", [False, True])
+def test_nothing_of_an_overturned_ruling_is_learnt(database: Database, expired: bool) -> None:
+    """Neither its code, which no filter had named, nor after its text's record has expired."""
+    ann, mod = actor(database, "ann"), actor(database, "mod", role="moderator")
+    other, space = actor(database, "mia", role="moderator"), ann.workspace.id
+    [case] = held(database, ann)
+    judged(database, case, "these words")
+    ruled(database, case, mod, Ruling.DENY, code="HATE")
+    assert gathered(database, space) == {"these words": {"HATE": 1}}
+    if expired:
+        database.write(decisions.purge, now=START + 40 * decisions.DAY_MS)
+    database.write(review_appeals.appeal, ann, case.id, "why", now=LATER)
+    database.write(review_appeals.decide_appeal, other, case.id, upheld=False, now=LATER)
+    left = {"HATE": 0} if expired else {"ILL": 0}
+    assert gathered(database, space) == {"these words": left}
+
+
 def full(database: Database, space_of: Actor, rows: list[Label]) -> None:
     """Labels as if gathered, each by a member of this workspace."""
-    case = held(database, space_of)[0]
+    fine, bad = held(database, space_of, count=2)
     mod = actor(database, "mod", workspace=space_of.workspace.external_id, role="moderator")
-    ruled(database, case, mod, Ruling.APPROVE)
+    ruled(database, fine, mod, Ruling.APPROVE)
+    ruled(database, bad, mod, Ruling.DENY)
 
     def act(session: Any) -> None:
         for row in rows:
+            case = bad if 1 in dict(row.codes).values() else fine
             session.add(
                 LearnedLabel(
                     workspace_id=case.workspace_id, member_id=people[row.member], case_id=case.id,
