@@ -32,8 +32,14 @@ log = logging.getLogger(__name__)
 LINK_MS = 10 * 60_000
 """How long a link can be used."""
 VISIT_MS = 8 * 3_600_000
-"""The longest visit: a platform's permissions are not asked again during it."""
+"""The longest visit."""
+ASK_MS = 5 * 60_000
+"""How long a platform's word on a visitor's role is taken without asking again."""
+ROLE_MS = 10 * 60_000
+"""How long it counts at most while the platform does not answer: a role that was taken away gives
+no power for longer."""
 _LINK, _VISIT, _TURN = "atelier:page-link:", "atelier:page-visit:", "atelier:page-turn:"
+_ROLE = "atelier:page-role:"
 _WORD = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PATIENCE_S = 2.0
 
@@ -103,6 +109,22 @@ async def end_all(wire: Wire, *, platform: Platform, workspace: str, member: str
         await _asked(both.execute())
 
 
+async def role_known_at(
+    wire: Wire, *, platform: Platform, workspace: str, member: str
+) -> Millis | None:
+    """When the platform last said what a visitor's role is; None when it has to be asked."""
+    raw = await _asked(wire.pool.get(_of_member(_ROLE, platform, workspace, member)))
+    return int(raw) if raw is not None and raw.isdigit() else None
+
+
+async def note_role(
+    wire: Wire, *, platform: Platform, workspace: str, member: str, now: Millis
+) -> None:
+    """The platform has just said what a visitor's role is."""
+    name = _of_member(_ROLE, platform, workspace, member)
+    await _asked(wire.pool.set(name, str(now), px=ROLE_MS))
+
+
 async def _keep(wire: Wire, kind: str, visitor: Visitor) -> str:
     secret = secrets.token_hex(32)
     lives = LINK_MS if kind == _LINK else VISIT_MS
@@ -132,9 +154,12 @@ async def _turn(wire: Wire, of: Visitor) -> int:
 
 
 def _turn_name(platform: Platform, workspace: str, member: str) -> str:
+    return _of_member(_TURN, platform, workspace, member)
+
+
+def _of_member(kind: str, platform: Platform, workspace: str, member: str) -> str:
     """Hashed, so that no id can be read as another's."""
-    who = "\0".join((platform, workspace, member))
-    return _TURN + _hash(who)
+    return kind + _hash("\0".join((platform, workspace, member)))
 
 
 def _name(kind: str, secret: str) -> str:

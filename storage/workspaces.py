@@ -128,6 +128,24 @@ def recall(session: Session, *, platform: Platform, workspace: str, member: str)
     return Actor(workspace=space, member=person, tier=tier)
 
 
+def reassess(
+    session: Session,
+    *,
+    platform: Platform,
+    workspace: str,
+    member: str,
+    role: str,
+    roles: tuple[str, ...],
+) -> None:
+    """Write what the platform says a person is now, asked outside of any command; nothing else of
+    them changes. Raises ``NotFound('member_gone')``."""
+    actor = recall(session, platform=platform, workspace=workspace, member=member)
+    actor.member.role = str(role_here(rules_of(actor.workspace.settings), role, roles))
+    actor.member.roles = sorted(roles)
+    session.add(actor.member)
+    session.flush()
+
+
 def tier_for(
     session: Session,
     space: Workspace,

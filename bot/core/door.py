@@ -1,21 +1,24 @@
 """The door from a chat into the review room's page: a link good once, and the visit it begins.
 
-Only a moderator gets a link, and who they are is read from their row again for each request. What
-a visit may do there is what the same person may do in chat; the page adds no right.
+Only a moderator gets a link, and who they are is read from their row again for each request. The
+row is what their platform said last, so a visit asks it every few minutes: nobody keeps a role by
+staying away from the chat. What a visit may do there is what the same person may do in chat; the
+page adds no right.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from bot.core.command import Who
 from bot.core.review_room import may_review
 from bot.core.services import Services
 from storage import visits
-from storage.errors import MemberError, NotAllowed, NotFound
+from storage.errors import MemberError, NotAllowed, NotFound, RetryLater
 from storage.schema import Platform, Role
 from storage.visits import Visitor
-from storage.workspaces import Actor
+from storage.workspaces import Actor, reassess
 
 PATH = "/review/door"
 OPENED = "open_page"
@@ -46,9 +49,16 @@ async def link_for(services: Services, actor: Actor) -> str:
         if services.page_is_local:
             raise MemberError("door_loopback")
         raise MemberError("door_unnamed")
+    platform, member = Platform(space.platform), actor.member.external_id
+    if platform not in services.standings:
+        # Nobody here can ask later: what this very command said counts for as long as it may.
+        await visits.note_role(
+            services.wire, platform=platform, workspace=space.external_id, member=member,
+            now=services.clock(),
+        )  # fmt: skip
     secret = await visits.make_link(
-        services.wire, platform=Platform(space.platform), workspace=space.external_id,
-        member=actor.member.external_id, now=services.clock(),
+        services.wire, platform=platform, workspace=space.external_id, member=member,
+        now=services.clock(),
     )  # fmt: skip
     return f"{services.page_url}{PATH}#{secret}"
 
@@ -88,7 +98,35 @@ async def leave_all(services: Services, actor: Actor) -> None:
     )  # fmt: skip
 
 
+async def _ask_platform(services: Services, visitor: Visitor) -> None:
+    """Have the role in the visitor's row be what their platform says, ten minutes old at most.
+
+    Raises ``NotFound`` where that cannot be known any more, and ``RetryLater`` while the platform
+    does not answer.
+    """
+    who: dict[str, Any] = {
+        "platform": visitor.platform, "workspace": visitor.workspace, "member": visitor.member,
+    }  # fmt: skip
+    now, known = services.clock(), await visits.role_known_at(services.wire, **who)
+    age = now - known if known is not None else visits.ROLE_MS
+    read = services.standings.get(visitor.platform)
+    if age < (visits.ASK_MS if read is not None else visits.ROLE_MS):
+        return
+    if read is None:
+        raise NotFound("door_over")
+    try:
+        found = await read(visitor.workspace, visitor.member)
+    except RetryLater:
+        if age < visits.ROLE_MS:
+            return
+        raise
+    role, roles = (found.role, found.roles) if found is not None else (Role.MEMBER, ())
+    await services.database.run(reassess, role=str(role), roles=roles, **who)
+    await visits.note_role(services.wire, now=now, **who)
+
+
 async def _guest(services: Services, visitor: Visitor) -> Guest:
+    await _ask_platform(services, visitor)
     who = Who(
         platform=visitor.platform, workspace=visitor.workspace, member=visitor.member,
         recalled=True,

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 AutomodRules = Callable[[Address], Awaitable[Sequence[Mapping[str, Any]]]]
 """Raises ``NotAllowed('automod_forbidden')`` when the platform does not let us read them."""
 
+Standing = Callable[[str, str], "Awaitable[Who | None]"]
+"""A workspace and a member, by their platform's ids, to who that is there at this moment; ``None``
+for one who has left. Raises ``NotFound('member_gone')`` where the platform does not let us ask any
+more, ``RetryLater`` while it does not answer."""
+
 
 @dataclass(frozen=True)
 class Services:
@@ -50,6 +55,8 @@ class Services:
     """Signs a smaller copy of a stored picture; the root gives the one with our identity."""
     automod: dict[Platform, AutomodRules] = field(default_factory=dict)
     """How a platform's own word rules are read, by adapters that can: address to API rows."""
+    standings: dict[Platform, Standing] = field(default_factory=dict)
+    """How a platform is asked what somebody is there now, by adapters that can."""
     clock: Clock = now_ms
     texts: Callable[[str], Texts] = texts_for
     monthly_credits: int | None = None

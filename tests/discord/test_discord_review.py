@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlmodel import Session, select
 
 from bot.core.delivery import Delivery
 from storage import audit
+from storage.errors import NotFound
 from storage.models import Act, Case, Workspace
-from storage.schema import Category, Flag, Outcome, Platform, Verdict
+from storage.schema import Category, Flag, Outcome, Platform, Role, Verdict
 from tests.conftest import sound
 from tests.discord.stage import Stage, labels_of, texts_of
 
@@ -117,3 +119,18 @@ async def test_settings_open_as_a_dialogue_and_are_saved(stage: Stage) -> None:
     assert "Saved" in stage.private(done)
     rows = stage.database.read(lambda s: s.exec(select(Workspace)).all())
     assert [r.settings for r in rows if r.settings] == [{"limits": {"per_minute": 7}}]
+
+
+async def test_discord_is_asked_what_a_visitor_of_the_page_is_now(stage: Stage) -> None:
+    """A role that was taken away counts before its bearer says anything in the chat."""
+    ask, server = stage.services.standings[Platform.DISCORD], str(stage.guild.id)
+    mo: Any = stage.mod
+    found = await ask(server, str(mo.id))
+    assert found is not None and found.role is Role.MODERATOR and len(found.roles) == 1
+    await stage.client.http.remove_role(stage.guild.id, mo.id, int(found.roles[0]))
+    found = await ask(server, str(mo.id))
+    assert found is not None and found.role is Role.MEMBER
+    assert await ask(server, "123456789") is None
+    for elsewhere in ("987654321", "person:1"):
+        with pytest.raises(NotFound):
+            await ask(elsewhere, str(mo.id))

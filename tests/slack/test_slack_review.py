@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlmodel import Session, select
 
 from bot.core.delivery import Delivery
 from storage import audit
+from storage.errors import NotFound
 from storage.models import Act, Case, Workspace
-from storage.schema import Category, Flag, GenerationStatus, Outcome, Platform, Verdict
+from storage.schema import (
+    Category,
+    Flag,
+    GenerationStatus,
+    Outcome,
+    Platform,
+    Role,
+    Verdict,
+)
 from tests.conftest import sound
 from tests.core.test_commands import picture
 from tests.slack.conftest import Studio
 from tests.slack.person import Person, buttons, until
-from tests.slack.server import Stored
+from tests.slack.server import WORKSPACE, Stored
 from tests.slack.test_slack_cards import card_in
 
 HELD = Verdict(
@@ -102,3 +112,22 @@ async def test_an_export_comes_by_direct_message(studio: Studio, ann: Person) ->
     await ann.slash("/privacy action:export")
     await until(lambda: studio.server.of("files.completeUploadExternal"))
     assert "atelier-export.zip" in str(studio.server.of("files.getUploadURLExternal"))
+
+
+async def test_slack_is_asked_what_a_visitor_of_the_page_is_now(
+    studio: Studio, ann: Person
+) -> None:
+    """Not what was kept of them for ten minutes: groups may make moderators too."""
+    server, ask = studio.server, studio.services.standings[Platform.SLACK]
+    server.people["UANN"] = {"is_admin": True}
+    server.groups = [{"id": "S1", "users": ["UANN"]}]
+    await ann.slash("/credits")
+    found = await ask(WORKSPACE, "UANN")
+    assert found is not None and (found.role, found.roles) == (Role.ADMIN, ("S1",))
+    server.people["UANN"], server.groups = {}, []
+    found = await ask(WORKSPACE, "UANN")
+    assert found is not None and (found.role, found.roles) == (Role.MEMBER, ())
+    server.people["UANN"] = {"deleted": True}
+    assert await ask(WORKSPACE, "UANN") is None
+    with pytest.raises(NotFound):
+        await ask("T0ELSEWHERE", "UANN")

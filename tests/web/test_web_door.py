@@ -18,13 +18,14 @@ from sqlmodel import select
 from bot.adapters.web.app import make_app
 from bot.adapters.web.live import WebPresenter
 from bot.commands import COMMANDS, PRESSES
-from bot.core.command import Core
+from bot.core.command import Core, Who
 from bot.core.delivery import Delivery
 from bot.core.reply import Verb
-from bot.core.services import Services
-from storage import audit
+from bot.core.services import Services, Standing
+from storage import audit, visits
+from storage.errors import RetryLater
 from storage.models import Act, Case, Member, Workspace
-from storage.schema import Category, Platform
+from storage.schema import Category, Platform, Role
 from tests.conftest import HandClock, set_limits, sound
 from tests.core.test_review_walk import button, hold, told
 from tests.fakes import FakeAdapter
@@ -36,11 +37,35 @@ MIA: dict[str, Any] = {"name": "mia", "role": "moderator"}
 Visit = Callable[[], httpx.AsyncClient]
 
 
+class Register:
+    """What the platforms say of who asks, whatever their last command said."""
+
+    def __init__(self) -> None:
+        self.roles: dict[str, Role | None] = {"mod": Role.MODERATOR, "mia": Role.MODERATOR}
+        self.asked: list[str] = []
+        self.away = False
+
+    async def __call__(self, workspace: str, member: str) -> Who | None:
+        if self.away:
+            raise RetryLater("503")
+        self.asked.append(member)
+        role = self.roles.get(member)
+        if role is None:
+            return None
+        return Who(platform=Platform.DISCORD, workspace=workspace, member=member, role=role)
+
+
 @pytest.fixture
-def opened(services: Services) -> Services:
-    """A studio whose page has an address."""
+def register() -> Register:
+    return Register()
+
+
+@pytest.fixture
+def opened(services: Services, register: Register) -> Services:
+    """A studio whose page has an address, and whose platforms say who somebody is."""
     set_limits(services.database)
-    return replace(services, page_url=BASE)
+    standings: dict[Platform, Standing] = {Platform.DISCORD: register, Platform.SLACK: register}
+    return replace(services, page_url=BASE, standings=standings)
 
 
 @pytest.fixture
@@ -224,17 +249,19 @@ async def test_a_link_that_is_late_changed_or_nonsense_opens_nothing(
 
 
 async def test_only_a_moderator_gets_a_link_and_only_while_they_are_one(
-    chat: FakeAdapter, browser: Visit, opened: Services
+    chat: FakeAdapter, browser: Visit, opened: Services, register: Register
 ) -> None:
     assert (await chat.say("review", page="open")).code == "role_needed"
     secret = await link(chat)
-    await chat.say("credits", **(MOD | {"role": "member"}))  # what a chat sees is what counts
+    register.roles["mod"] = Role.MEMBER
     answer = await browser().post("/review/door", data={"link": secret})
     assert (answer.status_code, answer.json()["code"]) == (403, "moderators_only")
 
     case = await held(chat, opened)
+    register.roles["mod"] = Role.MODERATOR
     mod = await enter(browser, chat)
     assert (await mod.get("/review/queue")).status_code == 200
+    register.roles["mod"] = Role.MEMBER
     await chat.say("credits", **(MOD | {"role": "member"}))
     for method, path in (("GET", "/review/queue"), ("GET", f"/review/cases/{case.id}"),
                          ("GET", f"/review/pictures/{case.id}"), ("POST", "/review/press"),
@@ -247,6 +274,57 @@ async def test_only_a_moderator_gets_a_link_and_only_while_they_are_one(
     )
     assert roles == ["member"]
     await chat.say("credits", **MOD)
+    assert (await mod.get("/review/queue")).status_code == 401
+
+
+@pytest.mark.parametrize("now", [Role.MEMBER, None])
+async def test_who_lost_their_role_keeps_no_power_by_staying_away_from_the_chat(
+    chat: FakeAdapter, browser: Visit, opened: Services, register: Register, clock: HandClock,
+    now: Role | None,
+) -> None:  # fmt: skip
+    """No command says so: the platform is asked, every five minutes; None has left for good."""
+    mod = await enter(browser, chat)
+    for _ in range(3):
+        assert (await mod.get("/review/queue")).status_code == 200
+    assert register.asked == ["mod"], "once, and not at every request"
+    register.roles["mod"] = now
+    clock.advance(visits.ASK_MS - 1)
+    assert (await mod.get("/review/queue")).status_code == 200
+    clock.advance(1)
+    case = await held(chat, opened)
+    over = await mod.post("/review/press", data={"verb": "approve", "target": case.id})
+    assert over.status_code == 401
+    row = opened.database.read(
+        lambda s: s.exec(select(Member).where(Member.external_id == "mod")).one()
+    )
+    assert row.role == "member"
+    # Back in office: a new command, a new link.
+    register.roles["mod"] = Role.MODERATOR
+    assert (await mod.get("/review/queue")).status_code == 401
+    assert (await (await enter(browser, chat)).get("/review/queue")).status_code == 200
+
+
+async def test_while_the_platform_is_away_its_last_word_counts_for_ten_minutes(
+    chat: FakeAdapter, browser: Visit, register: Register, clock: HandClock
+) -> None:
+    mod = await enter(browser, chat)
+    register.away = True
+    clock.advance(visits.ROLE_MS - 1)
+    assert (await mod.get("/review/queue")).status_code == 200
+    clock.advance(1)
+    assert (await mod.get("/review/queue")).status_code == 503
+    register.away = False
+    assert (await mod.get("/review/queue")).status_code == 200, "the visit itself had not ended"
+
+
+async def test_where_nobody_can_ask_a_visit_lasts_as_long_as_its_commands_word(
+    chat: FakeAdapter, browser: Visit, opened: Services, clock: HandClock
+) -> None:
+    opened.standings.clear()
+    mod = await enter(browser, chat)
+    clock.advance(visits.ROLE_MS - 1)
+    assert (await mod.get("/review/queue")).status_code == 200
+    clock.advance(1)
     assert (await mod.get("/review/queue")).status_code == 401
 
 

@@ -17,7 +17,7 @@ from bot.adapters.discord.forms import typed
 from bot.adapters.discord.guess import Guesses
 from bot.adapters.discord.ids import FORM, parse_form
 from bot.adapters.discord.menus import Menus
-from bot.adapters.discord.people import of_interaction
+from bot.adapters.discord.people import StandingReader, of_interaction
 from bot.adapters.discord.presenter import DiscordPresenter
 from bot.adapters.discord.presses import press
 from bot.adapters.discord.setup import SetupControl, Wizard
@@ -63,6 +63,7 @@ class DiscordClient(discord.Client):
         self.menus = Menus(self.desk, {info.name: info for info in core.catalog("en")})
         self._talk = Talk(self.desk)
         core.services.automod[Platform.DISCORD] = AutomodReader(self)
+        core.services.standings[Platform.DISCORD] = StandingReader(self)
         guesses = Guesses(core)
         for info in core.catalog("en"):
             self.tree.add_command(build(info, self._run, guesses))

@@ -8,6 +8,7 @@ from typing import Any
 import discord
 
 from bot.core.command import Venue, Who
+from storage.errors import NotFound, RetryLater
 from storage.schema import Address, Platform, Role
 
 PERSONAL = "person:"
@@ -84,6 +85,31 @@ def role_of(member: discord.abc.User, guild: discord.Guild, allowed: discord.Per
     if allowed.manage_messages or allowed.moderate_members:
         return Role.MODERATOR
     return Role.MEMBER
+
+
+class StandingReader:
+    """What Discord says of a member now, whole server: one call of the API.
+
+    A permission that only a channel gives somebody is none here: the page is no channel.
+    """
+
+    def __init__(self, client: discord.Client) -> None:
+        self._client = client
+
+    async def __call__(self, workspace: str, member: str) -> Who | None:
+        """See :data:`bot.core.services.Standing`."""
+        guild = self._client.get_guild(int(workspace)) if workspace.isdecimal() else None
+        if guild is None or not member.isdecimal():
+            raise NotFound("member_gone")
+        try:
+            found = await guild.fetch_member(int(member))
+        except discord.NotFound:
+            return None
+        except discord.Forbidden as error:
+            raise NotFound("member_gone") from error
+        except (discord.HTTPException, OSError, TimeoutError) as error:
+            raise RetryLater("Discord does not say who somebody is") from error
+        return _who(found, guild, found.guild_permissions)
 
 
 def _who(

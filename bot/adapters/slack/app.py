@@ -81,8 +81,10 @@ async def connected(core: Core, keys: Keys) -> AsyncIterator[Face]:
         cards = Cards(client, services.posts, Pictures(client, services.blobs))
         sessions = Sessions(client)
         presenter = SlackPresenter(cards, Streams(client, workspace), sessions, services.posts)
+        people = People(client, workspace, str(me.get("team", "")))
+        services.standings[Platform.SLACK] = people.standing
         desk = Desk(
-            core=core, client=client, people=People(client, workspace, str(me.get("team", ""))),
+            core=core, client=client, people=people,
             cards=cards, presenter=presenter, sessions=sessions, workspace=workspace,
         )  # fmt: skip
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.adapters.slack.calls import asked
+from bot.adapters.slack.calls import Closed, asked
 from bot.core.command import Who
 from bot.core.texts import pick_locale
-from storage.errors import AtelierError
+from storage.errors import AtelierError, NotFound, OperatorError, RetryLater
 from storage.schema import Platform, Role
 
 log = logging.getLogger(__name__)
@@ -77,33 +77,65 @@ class People:
             if known is not None:
                 return known[1]
             facts, kept = {}, _ASK_AGAIN_S
-        profile = facts.get("profile") or {}
-        shown = profile.get("display_name") or profile.get("real_name") or facts.get("real_name")
         person = Person(
-            who=Who(
-                platform=Platform.SLACK,
-                workspace=self._workspace,
-                workspace_name=self.workspace_name,
-                member=member,
-                member_name=str(shown or facts.get("name") or name)[:80],
-                role=_role(facts),
-                roles=await self._groups_of(member),
-            ),
+            who=self._who(member, facts, await self._groups_of(member), name),
             locale=pick_locale(str(facts.get("locale") or "en")),
         )
         self._known[member] = (now + kept, person)
         return person
 
+    async def standing(self, workspace: str, member: str) -> Who | None:
+        """What Slack says of somebody at this moment, whatever we kept; see
+        :data:`bot.core.services.Standing`."""
+        if workspace != self._workspace:
+            raise NotFound("member_gone")
+        try:
+            facts = (await asked(self._client.users_info(user=member))).get("user", {})
+        except Closed:
+            return None
+        except OperatorError as error:  # our token was taken back
+            raise NotFound("member_gone") from error
+        except AtelierError as error:
+            raise RetryLater("Slack does not say who somebody is") from error
+        self._known.pop(member, None)
+        if facts.get("deleted"):
+            return None
+        try:
+            await self._read_groups()
+        except RetryLater:
+            raise
+        except AtelierError:
+            self._groups = _Groups(self._clock() + KEPT_S)
+        return self._who(member, facts, self._groups.of.get(member, ()))
+
+    def _who(
+        self, member: str, facts: dict[str, Any], groups: tuple[str, ...], name: str = ""
+    ) -> Who:
+        profile = facts.get("profile") or {}
+        shown = profile.get("display_name") or profile.get("real_name") or facts.get("real_name")
+        return Who(
+            platform=Platform.SLACK,
+            workspace=self._workspace,
+            workspace_name=self.workspace_name,
+            member=member,
+            member_name=str(shown or facts.get("name") or name)[:80],
+            role=_role(facts),
+            roles=groups,
+        )
+
+    async def _read_groups(self) -> None:
+        of: dict[str, tuple[str, ...]] = {}
+        answer = await asked(self._client.usergroups_list(include_users=True))
+        for group in answer.get("usergroups", []):
+            for one in group.get("users") or []:
+                of[one] = (*of.get(one, ()), str(group["id"]))
+        self._groups = _Groups(self._clock() + KEPT_S, of)
+
     async def _groups_of(self, member: str) -> tuple[str, ...]:
         now = self._clock()
         if self._groups.until <= now:
-            of: dict[str, tuple[str, ...]] = {}
             try:
-                answer = await asked(self._client.usergroups_list(include_users=True))
-                for group in answer.get("usergroups", []):
-                    for one in group.get("users") or []:
-                        of[one] = (*of.get(one, ()), str(group["id"]))
-                self._groups = _Groups(now + KEPT_S, of)
+                await self._read_groups()
             except AtelierError as error:  # free workspaces have none
                 log.info("no user groups: %s", error)
                 self._groups = _Groups(now + KEPT_S, self._groups.of)
