@@ -291,6 +291,12 @@ def cancel(session: Session, job_id: str, *, actor: Actor, now: Millis) -> JobSt
     job = find(session, job_id, workspace_id=actor.workspace.id)
     if job.member_id != actor.member.id and not role_at_least(actor.member.role, Role.MODERATOR):
         raise NotAllowed("not_yours")
+    return stop(session, job, now=now)
+
+
+def stop(session: Session, job: Job, *, now: Millis) -> JobStatus:
+    """Stop a job as :func:`cancel` does, for whoever was allowed to already."""
+    job_id = job.id
     # Between two UPDATEs a claim or a give-back could slip through; behind a lock it cannot.
     session.exec(select(Job.id).where(Job.id == job_id).with_for_update()).one()
     ended = changed(

@@ -321,6 +321,13 @@ def _blank(session: Session, job: Job, blobs: list[str], *, keep_words: bool) ->
     if keep_words:
         return
     translations.forget(session, job.id, workspace_id=job.workspace_id)
+    blank_spec(job, blobs)
+    session.add(job)
+    session.flush()
+
+
+def blank_spec(job: Job, blobs: list[str]) -> None:
+    """A job's spec without its words and start pictures; those we were given go to ``blobs``."""
     spec = dict(job.spec)
     for name in _PROMPTS:
         if spec.get(name):
@@ -331,8 +338,6 @@ def _blank(session: Session, job: Job, blobs: list[str], *, keep_words: bool) ->
     blobs.extend(gone)
     job.spec = spec
     job.error_params = {}
-    session.add(job)
-    session.flush()
 
 
 def _without_sources(spec: dict[str, Any], *, ours_too: bool) -> tuple[dict[str, Any], list[str]]:

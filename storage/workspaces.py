@@ -59,6 +59,8 @@ def enrol(
         select(Workspace).where(Workspace.platform == platform, Workspace.external_id == workspace)
     ).first()
     if space is None:
+        space = _revive_workspace(session, platform, workspace, workspace_name)
+    if space is None:
         tier_id = LOCAL_TIER if platform is Platform.LOCAL else DEFAULT_TIER
         fresh = Workspace(
             platform=platform, external_id=workspace, name=workspace_name, tier_id=tier_id,
@@ -231,6 +233,30 @@ def _insert_or_find(session: Session, row: Row, find: Callable[[], Row]) -> Row:
 def forgotten_id(workspace_id: str, external_id: str) -> str:
     """What takes the place of a platform's id when somebody asked to be forgotten."""
     return "forgotten:" + hashlib.sha256(f"{workspace_id}:{external_id}".encode()).hexdigest()
+
+
+def forgotten_workspace(platform: str, external_id: str) -> str:
+    """What takes the place of a workspace's platform id when it was deleted; of that, itself."""
+    if external_id.startswith("forgotten:"):
+        return external_id
+    return "forgotten:" + hashlib.sha256(f"{platform}:{external_id}".encode()).hexdigest()
+
+
+def _revive_workspace(
+    session: Session, platform: Platform, external_id: str, name: str
+) -> Workspace | None:
+    """A deleted workspace that uses us again: empty, with the ledger and the strikes it had."""
+    found = session.exec(
+        select(Workspace).where(
+            Workspace.platform == platform,
+            Workspace.external_id == forgotten_workspace(platform, external_id),
+        )
+    ).first()
+    if found is not None:
+        found.external_id, found.name = external_id, name
+        session.add(found)
+        session.flush()
+    return found
 
 
 def revive(session: Session, workspace_id: str, external_id: str) -> Member | None:

@@ -16,6 +16,7 @@ import typer
 from bot.cli.moderation_app import app as moderation_app
 from bot.cli.operating import economics, resume, stop
 from bot.cli.options import Json, Timeout
+from bot.cli.workspace_app import app as workspace_app
 
 app = typer.Typer(
     name="atelier",
@@ -31,6 +32,7 @@ ledger_app = typer.Typer(help="The credit ledger.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 
 app.add_typer(moderation_app, name="moderation")
+app.add_typer(workspace_app, name="workspace")
 
 
 def _version(asked: bool) -> None:

@@ -18,6 +18,7 @@ from bot.instance import make_home, read_instance
 from bot.machine import gpu_bytes
 from bot.settings import BotSettings, load_settings
 from storage import ledger, views
+from storage.blobs import Blobs
 from storage.clock import now_ms
 from storage.database import Database
 from storage.presence import is_present
@@ -41,6 +42,11 @@ def _settings() -> BotSettings:
     if instance is None:
         return settings
     return settings.model_copy(update={"database_url": instance.database_url})
+
+
+def blobs_here() -> Blobs:
+    """This studio's files."""
+    return Blobs(_settings().blobs_dir)
 
 
 def opened(read: Callable[[Database], T]) -> T:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from bot.cli.follow import Trouble
 from bot.cli.studio import logging_to
+from bot.core.texts import texts_for
 from bot.instance import make_home
 from bot.settings import load_settings
-from storage.errors import OperatorError, RetryLater
+from storage.errors import MemberError, OperatorError, RetryLater
 from storage.schema import new_id
 
 log = logging.getLogger(__name__)
@@ -57,12 +58,16 @@ def guarded(work: Callable[[], int], *, json: bool) -> int:
         # Whoever read us has gone. What is still in the buffer must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except MemberError as error:  # what was typed cannot be done: no bug, and not for the log
+        code, exit_code = error.code, error.exit_code
+        message = texts_for("en")(f"error.{code}", **error.params)
     except (Exception, asyncio.CancelledError, KeyboardInterrupt) as error:
         found = _logged(error)
+        code, message, exit_code = found.code, found.message, EXIT_FAILED
     if json:
-        told = {"code": found.code, "message": found.message, "exit_code": EXIT_FAILED}
+        told = {"code": code, "message": message, "exit_code": exit_code}
         sys.stdout.write(jsonlib.dumps(told) + "\n")
         sys.stdout.flush()
     else:
-        sys.stderr.write(f"atelier: {found.message}\n({found.code})\n")
-    return EXIT_FAILED
+        sys.stderr.write(f"atelier: {message}\n({code})\n")
+    return exit_code

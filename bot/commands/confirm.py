@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from bot.core import config
 from bot.core.command import Context
 from bot.core.reply import Reply, Tone, Visibility
-from storage import book, credits, intents, privacy
+from storage import book, credits, intents, privacy, removal
 from storage.database import Session
 from storage.errors import LimitReached
 from storage.models import Intent, Member
@@ -51,7 +53,27 @@ async def confirm(context: Context, target: str) -> Reply:
             text="\n".join(f"- `{change.id}` **{change.path or whole_name}**" for change in made),
             tone=Tone.GOOD, visibility=Visibility.PRIVATE,
         )  # fmt: skip
+    if done.kind == "workspace":
+        return await _remove_workspace(context, now)
     return await _forget(context, now)
+
+
+async def _remove_workspace(context: Context, now: Millis) -> Reply:
+    """Raises ``NotAllowed('owners_only')``, and ``LimitReached('workspace_busy')`` while jobs run:
+    they were asked to stop."""
+    services, texts = context.services, context.texts
+    gone = await services.database.run(removal.remove_as_owner, context.actor, now=now)
+    await services.wire.wake()
+    if gone.open_jobs:
+        raise LimitReached("workspace_busy", n=gone.open_jobs)
+    for blob in gone.blobs:
+        await asyncio.to_thread(services.blobs.delete, blob)
+    return Reply(
+        title=texts("privacy.title"),
+        text=texts("privacy.workspace_gone", jobs=gone.jobs, made=gone.generations,
+                   people=gone.members),
+        tone=Tone.GOOD, visibility=Visibility.PRIVATE,
+    )  # fmt: skip
 
 
 async def _forget(context: Context, now: Millis) -> Reply:

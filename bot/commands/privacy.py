@@ -15,19 +15,20 @@ from bot.core.command import Command, Context
 from bot.core.inputs import Input
 from bot.core.limits import rules_in
 from bot.core.reply import Button, Document, Field, Reply, Verb, Visibility
-from storage import intents, privacy
+from storage import intents, privacy, removal
 from storage.blobs import Blobs
 from storage.errors import NotFound
 from storage.privacy import Everything
 from storage.tiers import kept_days
 
+ACTIONS = ("show", "export", "forget", "workspace")
+
 
 class PrivacyInput(Input):
     """What to do; without a word it explains."""
 
-    action: Literal["show", "export", "forget"] = Option(
-        default="show",
-        json_schema_extra={"kind": "choice", "choices": ["show", "export", "forget"]},
+    action: Literal["show", "export", "forget", "workspace"] = Option(
+        default="show", json_schema_extra={"kind": "choice", "choices": list(ACTIONS)}
     )
 
 
@@ -36,7 +37,10 @@ async def show_privacy(context: Context, values: PrivacyInput) -> Reply:
     if values.action == "export":
         return await _export(context)
     if values.action == "forget":
-        return await _ask(context)
+        return await _ask(context, "forget")
+    if values.action == "workspace":
+        removal.check_owner(context.actor)
+        return await _ask(context, "workspace")
     texts, rules = context.texts, rules_in(context)
     keeping = rules.keeping
 
@@ -103,18 +107,17 @@ def _formula(cell: str) -> bool:
     return cell[:1] in tuple("=+-@\t\r") and not cell.lstrip("+-").isdigit()
 
 
-async def _ask(context: Context) -> Reply:
-    services, texts = context.services, context.texts
-    intent = await services.database.run(
-        intents.ask, context.actor, "forget", {}, now=services.clock()
-    )
+async def _ask(context: Context, what: str) -> Reply:
+    """Say what would be gone; the button does it. ``what``: ``forget`` or ``workspace``."""
+    services, texts, space = context.services, context.texts, context.actor.workspace
+    intent = await services.database.run(intents.ask, context.actor, what, {}, now=services.clock())
     return Reply(
         title=texts("privacy.title"),
-        text=texts("privacy.forget_ask"),
+        text=texts(f"privacy.{what}_ask", name=space.name or space.external_id),
         visibility=Visibility.PRIVATE,
         buttons=(
             Button(
-                verb=Verb.CONFIRM, target=intent, label=texts("privacy.forget_button"),
+                verb=Verb.CONFIRM, target=intent, label=texts(f"privacy.{what}_button"),
                 style="danger",
             ),
         ),

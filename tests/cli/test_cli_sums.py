@@ -11,8 +11,10 @@ from sqlmodel import Session
 from typer.testing import CliRunner
 
 from bot.cli.app import app
-from storage import audit, switches
+from storage import audit, removal, switches
 from storage.database import Database
+from storage.models import Workspace
+from storage.schema import Platform
 from tests.conftest import START, actor
 
 
@@ -65,3 +67,22 @@ def test_the_audit_log_is_checked_and_a_cut_is_found(home: Path) -> None:
     database.close()
     broken = CliRunner().invoke(app, ["moderation", "verify"])
     assert broken.exit_code == 5 and "line 2 is missing" in broken.stdout
+
+
+def test_a_workspace_is_listed_and_deleted(home: Path) -> None:
+    assert CliRunner().invoke(app, ["workspace", "list"]).exit_code == 0
+    database = Database(f"sqlite:///{home.resolve() / 'atelier.db'}")
+    ann = actor(database, "ann", workspace="100", platform=Platform.DISCORD)
+    where = {"platform": Platform.DISCORD, "workspace": "100", "now": START}
+    database.write(removal.note_app, there=False, **where)
+    told = json.loads(CliRunner().invoke(app, ["workspace", "list", "--json"]).stdout)
+    assert [(row["external_id"], row["left"]) for row in told["workspaces"]] == [("100", True)]
+    unasked = CliRunner().invoke(app, ["workspace", "delete", "100"])
+    assert unasked.exit_code == 3 and "--yes" in unasked.stderr
+    assert CliRunner().invoke(app, ["workspace", "delete", "nobody", "--yes"]).exit_code == 2
+    done = CliRunner().invoke(app, ["workspace", "delete", "100", "--yes", "--json"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["members"] == 1
+    space = database.read(lambda s: s.get_one(Workspace, ann.workspace.id))
+    database.close()
+    assert space.external_id.startswith("forgotten:") and space.name == ""
+    assert "(deleted)" in CliRunner().invoke(app, ["workspace", "list"]).stdout

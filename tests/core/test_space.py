@@ -20,7 +20,7 @@ from bot.core.services import Services
 from bot.core.texts import texts_for
 from storage import switches
 from storage.database import Database
-from storage.errors import BadInput
+from storage.errors import BadInput, NotFound
 from storage.models import Job, Member, SettingChange, Workspace
 from storage.schema import JobStatus
 from tests.conftest import HandClock, sound
@@ -369,6 +369,40 @@ async def test_export_forget_export(
     with zipfile.ZipFile(io.BytesIO(again.document.content)) as archive:
         assert b"secret" not in archive.read("data.json")
     assert (await fake.say("privacy")).code is None
+    assert sound(database)
+
+
+async def test_a_workspace_is_deleted_by_its_owner_after_a_second_thought(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    blob = services.blobs.put(b"\x89PNG pixels", "png")
+    job = (await fake.say("imagine", prompt="my secret garden")).job_id or ""
+    boss: dict[str, Any] = {"name": "boss", "role": "owner"}
+    refused = await fake.say("privacy", "adm", action="workspace", role="admin")
+    assert refused.code == "owners_only" and not refused.buttons
+    asked = await fake.say("privacy", action="workspace", **boss)
+    assert "for good" in asked.text and asked.visibility == "private"
+    # The button proves nothing: who lost the office meanwhile, and whoever else, presses in vain.
+    for name, role, code in (("adm", "admin", "intent_unknown"), ("boss", "admin", "owners_only")):
+        said = await fake.press(Verb.CONFIRM, asked.buttons[0].target, name, role=role)
+        assert said.code == code
+    assert database.read(lambda s: s.get_one(Job, job)).spec["prompt"] == "my secret garden"
+
+    def keep(session: Session) -> None:
+        row = session.get_one(Job, job)
+        row.spec = row.spec | {
+            "start": {"blob": blob, "sha256": "0", "width": 1, "height": 1}, "mode": "image",
+        }  # fmt: skip
+        session.add(row)
+
+    database.write(keep)
+    asked = await fake.say("privacy", action="workspace", **boss)
+    done = await fake.press(Verb.CONFIRM, asked.buttons[0].target, **boss)
+    assert done.code is None and "are gone" in done.text
+    assert database.read(lambda s: s.get_one(Job, job)).status == "cancelled"
+    assert "secret" not in json.dumps(database.read(lambda s: s.get_one(Job, job)).spec)
+    with pytest.raises(NotFound):
+        services.blobs.get(blob)
     assert sound(database)
 
 

@@ -134,3 +134,14 @@ async def test_discord_is_asked_what_a_visitor_of_the_page_is_now(stage: Stage) 
     for elsewhere in ("987654321", "person:1"):
         with pytest.raises(NotFound):
             await ask(elsewhere, str(mo.id))
+
+
+async def test_that_a_server_took_us_out_is_noted(stage: Stage) -> None:
+    await stage.ann.slash(stage.channel, "credits")
+    guild = stage.client.get_guild(stage.guild.id)
+    assert guild is not None
+    for turn in (stage.client.on_guild_remove, stage.client.on_guild_remove,
+                 stage.client.on_guild_join):  # fmt: skip
+        await turn(guild)
+    acts = stage.database.read(lambda s: [act.verb for act in s.exec(select(Act))])
+    assert acts == ["app_removed", "app_added"]

@@ -131,3 +131,14 @@ async def test_slack_is_asked_what_a_visitor_of_the_page_is_now(
     assert await ask(WORKSPACE, "UANN") is None
     with pytest.raises(NotFound):
         await ask("T0ELSEWHERE", "UANN")
+
+
+async def test_that_a_team_took_the_app_out_is_noted(studio: Studio, ann: Person) -> None:
+    await ann.slash("/credits")
+    await ann.event({"type": "app_uninstalled"})
+
+    def acts() -> list[str]:
+        return studio.database.read(lambda s: [act.verb for act in s.exec(select(Act))])
+
+    await until(lambda: "app_removed" in acts())
+    assert acts() == ["app_removed"]

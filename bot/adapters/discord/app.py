@@ -24,6 +24,8 @@ from bot.adapters.discord.setup import SetupControl, Wizard
 from bot.adapters.discord.talk import Talk
 from bot.core.command import Core
 from bot.core.texts import LOCALES
+from storage import removal
+from storage.errors import RetryLater
 from storage.schema import Platform
 
 log = logging.getLogger(__name__)
@@ -120,6 +122,24 @@ class DiscordClient(discord.Client):
         """A mention, a reply to us or a direct message is an `/ask`."""
         if self.user is not None:
             await self._talk.hear(message, self.user)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        """A server put us in (again)."""
+        await self._note_app(guild, there=True)
+
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        """A server took us out: noted, and nothing is deleted by it."""
+        await self._note_app(guild, there=False)
+
+    async def _note_app(self, guild: discord.Guild, *, there: bool) -> None:
+        services = self.core.services
+        try:
+            await services.database.run(
+                removal.note_app, platform=Platform.DISCORD, workspace=str(guild.id), there=there,
+                now=services.clock(),
+            )  # fmt: skip
+        except RetryLater as error:
+            log.warning("that a server changed could not be noted: %s", error)
 
     async def _failed(
         self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError

@@ -27,6 +27,7 @@ from bot.adapters.slack.streams import Streams
 from bot.adapters.slack.transport import over_http, over_socket
 from bot.core.command import Core
 from bot.core.reply import Reply
+from storage import removal
 from storage.errors import OperatorError, RetryLater
 from storage.schema import Address, Platform
 
@@ -75,6 +76,11 @@ async def connected(core: Core, keys: Keys) -> AsyncIterator[Face]:
         me = await asked(client.auth_test())
         workspace = str(me["team_id"])
         services = core.services
+        # We are there, whatever was noted when the app was taken out.
+        await services.database.run(
+            removal.note_app, platform=Platform.SLACK, workspace=workspace, there=True,
+            now=services.clock(),
+        )  # fmt: skip
         services.uploads.authorise(
             Platform.SLACK, lambda host: {"Authorization": f"Bearer {token}"}
         )

@@ -27,6 +27,7 @@ from bot.adapters.slack.menus import describe, report, start_image
 from bot.adapters.slack.render import words_for
 from bot.adapters.slack.views import Ticket
 from bot.core.reply import Verb
+from storage import removal
 from storage.errors import AtelierError
 from storage.schema import Platform
 
@@ -53,6 +54,7 @@ def listen(app: AsyncApp, desk: Desk) -> None:
     app.event("message")(_message(desk))
     app.event("app_home_opened")(_home(desk))
     app.event("agent_session_stopped")(_stopped(desk))
+    app.event("app_uninstalled")(_uninstalled(desk))
     # Buttons of old cards whose verb we no longer know, and whatever else: acknowledged.
     app.action(re.compile(".*"))(_ignored)
 
@@ -66,6 +68,18 @@ def listen(app: AsyncApp, desk: Desk) -> None:
 
 async def _ignored(ack: AsyncAck) -> None:
     await ack()
+
+
+def _uninstalled(desk: Desk) -> Callable[..., Awaitable[None]]:
+    async def on_uninstalled() -> None:
+        """A team took us out: noted, and nothing is deleted by it."""
+        services = desk.core.services
+        await services.database.run(
+            removal.note_app, platform=Platform.SLACK, workspace=desk.workspace, there=False,
+            now=services.clock(),
+        )  # fmt: skip
+
+    return on_uninstalled
 
 
 def _command(desk: Desk, name: str) -> Callable[..., Awaitable[None]]:

@@ -30,7 +30,9 @@ SCOPES = {
     "users:read": "names, language and who is an admin",
 }
 """Each scope and what it is for; no channel's history is among them."""
-EVENTS = ("agent_session_stopped", "app_home_opened", "app_mention", "message.im")
+EVENTS = (
+    "agent_session_stopped", "app_home_opened", "app_mention", "app_uninstalled", "message.im",
+)  # fmt: skip
 SHORTCUTS = ("describe", "start_image", "report")
 _HINT = 100
 
