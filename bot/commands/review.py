@@ -8,12 +8,19 @@ from typing import Literal
 from pydantic import Field as Option
 
 from bot.core import door, review_room
-from bot.core.case_card import BLIND_RULING, NEEDS_WORDS, RULING_OF, due_in_words, ruling_form
-from bot.core.command import Command, Context, PressHandler
+from bot.core.case_card import (
+    BLIND_RULING,
+    NEEDS_WORDS,
+    RULING_OF,
+    due_in_words,
+    ruling_form,
+    steal_button,
+)
+from bot.core.command import Command, Context, PressHandler, error_reply
 from bot.core.inputs import Input, Phrase
 from bot.core.reply import Button, Field, Form, FormField, Link, Reply, Tone, Verb, Visibility
 from storage import credits, duty, review, review_appeals, review_blind, review_undo, strikes
-from storage.errors import BadInput, NotAllowed, NotFound
+from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
 from storage.review_queue import Waiting, filter_of
 from storage.review_words import FINAL, FIRST
 from storage.rules import rules_of
@@ -123,11 +130,27 @@ async def show_case(context: Context, case_id: str) -> Reply:
 
 
 async def press_case(context: Context, target: str) -> Reply:
-    """Claim a case and show it; somebody else's claim is named."""
-    await context.services.database.run(
-        review.claim, context.actor, target[:64], now=context.services.clock()
-    )
+    """Claim a case and show it; somebody else's claim is named, and an admin may take it over."""
+    try:
+        await context.services.database.run(
+            review.claim, context.actor, target[:64], now=context.services.clock()
+        )
+    except LimitReached as held:
+        refused = error_reply(held, context.texts)
+        if not review_room.may_steal(context.actor):
+            return refused
+        return refused.model_copy(update={"buttons": (steal_button(target[:64], context.texts),)})
     return await show_case(context, target[:64])
+
+
+async def press_steal(context: Context, target: str) -> Reply:
+    """Take somebody else's lock over: admins only, and a line in the audit log."""
+    if not review_room.may_steal(context.actor):
+        raise NotAllowed("admins_only")
+    await context.services.database.run(
+        review.claim, context.actor, target, now=context.services.clock(), steal=True
+    )
+    return await show_case(context, target)
 
 
 async def rule(verb: Verb, context: Context, target: str) -> Reply:
@@ -313,6 +336,7 @@ STRIKES = Command(name="strikes", input=StrikesInput, handler=strikes_, group="m
 
 REVIEW_PRESSES: dict[Verb, PressHandler] = {
     Verb.CASE: press_case,
+    Verb.STEAL: press_steal,
     Verb.REVEAL: press_reveal,
     **{verb: partial(rule, verb) for verb in RULING_OF},
     Verb.SECOND_LOOK: press_second_look,

@@ -41,11 +41,12 @@ def case_card(
     now: Millis,
     marks: Sequence[Mark] = (),
     blind: bool = False,
+    steal: bool = False,
 ) -> Reply:
     """One case with its context. A picture is always veiled; adapters show it on a click.
 
     ``marks`` are listed words of the prompt as :func:`shown_prompt` gives it. ``blind`` hides what
-    was decided: for a second look.
+    was decided: for a second look. ``steal`` offers to take somebody else's lock over.
     """
     case = seen.case
     if is_sealed(case.verdict):
@@ -84,7 +85,12 @@ def case_card(
             Field(label=texts("case.id"), value=case.id, code=True),
         ),
         pictures=_pictures(seen, texts),
-        buttons=_blind_buttons(case, texts) if blind else buttons_of(case, seen.decisions, texts),
+        buttons=_blind_buttons(case, texts)
+        if blind
+        else (
+            *buttons_of(case, seen.decisions, texts),
+            *((steal_button(case.id, texts),) if steal and case.status in UNDECIDED else ()),
+        ),
         data={
             "case_id": case.id, "status": str(case.status), "job_id": seen.job.id,
             "alike": 0 if blind else seen.alike, "late": late, "blind": blind,
@@ -203,6 +209,11 @@ def buttons_of(case: Case, decisions: Sequence[Decision], texts: Texts) -> tuple
         Button(verb=verb, target=case.id, label=texts(f"button.{verb}"), style=style)
         for verb, style in _RULINGS
     )
+
+
+def steal_button(case_id: str, texts: Texts) -> Button:
+    """For an admin, on a case that somebody else looks at."""
+    return Button(verb=Verb.STEAL, target=case_id, label=texts("button.steal"))
 
 
 def _blind_buttons(case: Case, texts: Texts) -> tuple[Button, ...]:

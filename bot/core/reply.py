@@ -53,6 +53,7 @@ class Verb(StrEnum):
     REWORD = "reword"  # target: generation (words of ours); opens a form with them, draws it
     PICK = "pick"  # target: generation (a direction); four more around it
     CASE = "case"  # target: case; claims it and shows it
+    STEAL = "steal"  # target: case; an admin takes somebody else's lock over, written down
     REVEAL = "reveal"  # target: case; its picture for one moderator, written down
     APPROVE = "approve"  # target: case; post it as asked
     BLUR = "blur"  # target: case; post it veiled
@@ -107,6 +108,7 @@ EFFECTS: Mapping[Verb, Effect] = MappingProxyType(
         Verb.ASK: Effect.FORM,
         Verb.APPEAL: Effect.FORM,
         Verb.CASE: Effect.PRIVATE,
+        Verb.STEAL: Effect.PRIVATE,
         Verb.REVEAL: Effect.PRIVATE,
         Verb.APPROVE: Effect.PRIVATE,
         Verb.BLUR: Effect.PRIVATE,

@@ -69,7 +69,15 @@ async def show_case(
             translations.want, seen.case.id, texts.locale, workspace_id=actor.workspace.id,
             now=services.clock(),
         )  # fmt: skip
-    return await drawn(services, seen, texts, lists_in=actor.workspace.settings, blind=blind)
+    return await drawn(
+        services, seen, texts, lists_in=actor.workspace.settings, blind=blind,
+        steal=bool(seen.holder) and seen.case.claimed_by != actor.member.id and may_steal(actor),
+    )  # fmt: skip
+
+
+def may_steal(actor: Actor) -> bool:
+    """Whether somebody may take a lock over: admins."""
+    return role_at_least(actor.member.role, Role.ADMIN)
 
 
 async def _seen(services: Services, actor: Actor, case_id: str) -> CaseView:
@@ -86,13 +94,14 @@ async def drawn(
     *,
     lists_in: dict[str, object],
     blind: bool = False,
+    steal: bool = False,
 ) -> Reply:
     """The card of what was read, with the listed words of its prompt marked."""
     marks: list[Mark] = []
     if not is_sealed(seen.case.verdict):
         found = await asyncio.to_thread(listed_words, shown_prompt(seen), lists_of(lists_in))
         marks = [Mark(start, end) for start, end in found]
-    return case_card(seen, texts, now=services.clock(), marks=marks, blind=blind)
+    return case_card(seen, texts, now=services.clock(), marks=marks, blind=blind, steal=steal)
 
 
 async def reveal(services: Services, actor: Actor, case_id: str) -> str | None:

@@ -277,3 +277,43 @@ async def test_what_is_older_than_the_workspace_keeps_it_goes_with_its_file(
     assert await delivery.keep_house() == 1
     assert not services.blobs.path(blob).exists()
     assert await delivery.keep_house() == 0
+
+
+async def test_an_admin_takes_a_lock_over_by_a_button_nobody_else_has(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    boss: dict[str, Any] = {"name": "boss", "role": "admin"}
+    job = (await fake.say("imagine", prompt="a statue")).job_id or ""
+    case = hold(database, services, job, Category.SEX)
+    await fake.press(Verb.CASE, case.id, **MOD)
+    for who in (MIA, boss):
+        seen = await fake.press(Verb.CASE, case.id, **who)
+        assert seen.code == "case_claimed" and "mod" in seen.text
+        assert [b.verb for b in seen.buttons] == ([Verb.STEAL] if who is boss else [])
+    assert (await fake.press(Verb.STEAL, case.id, **MIA)).code == "admins_only"
+    card = await fake.press(Verb.STEAL, case.id, **boss)
+    assert card.code is None and Verb.STEAL not in {b.verb for b in card.buttons}
+    assert next(f.value for f in card.fields if f.label == "Looked at by") == "boss"
+    late = await fake.press(Verb.APPROVE, case.id, **MOD)
+    assert late.code == "case_claimed" and "boss" in late.text
+    assert database.read(lambda s: [a.verb for a in s.exec(select(Act))]) == ["claim", "steal"]
+
+
+async def test_a_card_offers_the_take_over_to_admins_only(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    job = (await fake.say("imagine", prompt="a statue")).job_id or ""
+    case = hold(database, services, job, Category.SEX)
+    people = {}
+    for name, role in (("mod", "moderator"), ("mia", "moderator"), ("boss", "admin")):
+        await fake.say("help", name, role=role)
+        people[name] = await services.actor(fake.who(name, role))
+    texts = services.texts("en")
+
+    async def offered(name: str) -> bool:
+        card = await show_case(services, people[name], case.id, texts)
+        return Verb.STEAL in {b.verb for b in card.buttons}
+
+    assert not await offered("boss"), "nobody looks at it"
+    await fake.press(Verb.CASE, case.id, **MOD)
+    assert [await offered(name) for name in people] == [False, False, True]

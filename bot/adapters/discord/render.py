@@ -50,8 +50,8 @@ _ICONS = {
     "report": "🚩", "show": "👁️", "vary_subtle": "🪄", "vary_strong": "✨", "upscale": "🔍",
     "finish": "🖼️", "favourite": "⭐", "again": "🧪", "draw": "🎨", "reword": "✏️", "pick": "🧭",
     "confirm": "✅", "config": "⚙️", "case": "🗂️", "approve": "✅", "blur": "🌫️", "deny": "⛔",
-    "strike": "⚡", "ban": "🔨", "escalate": "⏫", "ask": "❓", "agree": "🤝", "undo": "↩️",
-    "appeal": "📨", "uphold": "⚖️", "overturn": "🔁",
+    "strike": "⚡", "ban": "🔨", "escalate": "⏫", "steal": "✋", "ask": "❓", "agree": "🤝",
+    "undo": "↩️", "appeal": "📨", "uphold": "⚖️", "overturn": "🔁",
 }  # fmt: skip
 
 

@@ -43,14 +43,14 @@ FILTERS = ("code", "severity", "origin", "kind", "member", "late", "free")
 KEYS = {
     Verb.APPROVE: "A", Verb.BLUR: "B", Verb.DENY: "D", Verb.STRIKE: "S", Verb.REVEAL: "R",
     Verb.ESCALATE: "E", Verb.UPHOLD: "H", Verb.OVERTURN: "O", Verb.ASK: "Q", Verb.BAN: "X",
-    Verb.LOOK_APPROVE: "A", Verb.LOOK_DENY: "D", Verb.AGREE: "G",
+    Verb.STEAL: "T", Verb.LOOK_APPROVE: "A", Verb.LOOK_DENY: "D", Verb.AGREE: "G",
 }  # fmt: skip
 
 
 VERBS = frozenset(
     str(verb)
     for verb in (*RULING_OF, *BLIND_RULING, Verb.AGREE, Verb.UNDO, Verb.UPHOLD, Verb.OVERTURN,
-                 Verb.DUTY)
+                 Verb.STEAL, Verb.DUTY)
 )  # fmt: skip
 """The buttons of this room; a page of cases presses no others, whoever looks at it."""
 

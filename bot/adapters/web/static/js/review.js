@@ -116,6 +116,23 @@ function move(step) {
   if (next.dataset.case !== open) void show(next.dataset.case ?? "");
 }
 
+/** An admin takes the open case from whoever looks at it. */
+async function takeOver() {
+  const button = /** @type {HTMLElement | null} */ (card()?.querySelector('[data-verb="steal"]'));
+  if (!button || blind) return;
+  const id = open;
+  const answer = /** @type {any} */ (await post("/review/press", { verb: "steal", target: id, key: freshKey() }));
+  if (!answer.ok) {
+    complain(answer.text);
+    return;
+  }
+  drop(id);
+  if (open !== id) return;
+  await show(id);
+  claimed = id;
+  void refresh(true);
+}
+
 /**
  * Decide the open case, and go on with the next at once.
  * @param {string} verb
@@ -300,6 +317,7 @@ place.addEventListener("click", (/** @type {Event} */ event) => {
   const button = target.closest("[data-verb]");
   if (button instanceof HTMLElement) {
     if (button.dataset.verb === "reveal") reveal();
+    else if (button.dataset.verb === "steal") void takeOver();
     else decide(button.dataset.verb ?? "");
   }
   const alike = target.closest("[data-alike]");
@@ -351,6 +369,7 @@ document.addEventListener("keydown", (event) => {
   if (key === "j") move(1);
   else if (key === "k") move(-1);
   else if (key === "r") reveal();
+  else if (key === "t") void takeOver();
   else if (key === "u") void undo();
   else if (key === "c") /** @type {HTMLElement | null} */ (card()?.querySelector(".code"))?.focus();
   else if (key === "n") /** @type {HTMLElement | null} */ (card()?.querySelector(".note"))?.focus();
