@@ -5,11 +5,8 @@ The real client over simcord's preview in a browser; the cards are the core's ow
 
 from __future__ import annotations
 
-import asyncio
 import io
 import shutil
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +21,11 @@ from bot.commands import COMMANDS, PRESSES
 from bot.core.command import Core
 from bot.core.delivery import Delivery
 from bot.core.reply import Reply
-from storage.database import Database
-from storage.embedded import EmbeddedValkey
-from storage.migrate import migrate
 from storage.models import Case, Workspace
-from storage.queue import Wire
 from storage.schema import Category, Flag, Outcome, Platform, Verdict
 from tests.discord.cards import every_card
 from tests.discord.stage import Stage, StageClock, apple, build_stage
-from tests.fakes import make_services
+from tests.shooting import LOCALES, run, studio
 
 SHOWN = {
     "waiting": ("queued", "running"),
@@ -40,41 +33,30 @@ SHOWN = {
     "refused": ("held", "denied", "failed"),
     "answers": ("ask_streaming", "ask_answer", "ask_held"),
 }
-LOCALES = {"en": "en-US", "zh": "zh-CN"}
 
 
 async def main(folder: Path) -> None:
     """Every picture, in both languages."""
-    folder.mkdir(parents=True, exist_ok=True)
-    home = Path(tempfile.mkdtemp(prefix="atelier-shots-"))
-    valkey = EmbeddedValkey(home / "valkey")
-    wire = await Wire.connect(valkey.start())
-    database = Database(f"sqlite:///{home / 'shots.db'}")
-    migrate(database)
     clock = StageClock()
-    services = make_services(database, wire, home, clock=clock)
-    await services.prompt_gate.load()
-    client = DiscordClient(Core(services, COMMANDS, PRESSES), gap_s=0.05, channel_gap_s=0.05)
-    env = simcord.Env(client, settle_timeout=20.0)
-    clock.env = env
-    env.backend.bot_user.name = "Atelier"
-    try:
-        await env.start()
-        with env.time_context():
-            stage = await build_stage(env, client, services, database)
-            async with async_playwright() as driver:
-                browser = await driver.chromium.launch(
-                    executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-                )
-                for locale in LOCALES:
-                    await shoot(stage, browser, locale, folder)
-                await browser.close()
-    finally:
-        await env.shutdown()
-        await wire.close()
-        database.close()
-        valkey.stop()
-        shutil.rmtree(home, ignore_errors=True)
+    async with studio(clock) as services:
+        await services.prompt_gate.load()
+        client = DiscordClient(Core(services, COMMANDS, PRESSES), gap_s=0.05, channel_gap_s=0.05)
+        env = simcord.Env(client, settle_timeout=20.0)
+        clock.env = env
+        env.backend.bot_user.name = "Atelier"
+        try:
+            await env.start()
+            with env.time_context():
+                stage = await build_stage(env, client, services, services.database)
+                async with async_playwright() as driver:
+                    browser = await driver.chromium.launch(
+                        executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+                    )
+                    for locale in LOCALES:
+                        await shoot(stage, browser, locale, folder)
+                    await browser.close()
+        finally:
+            await env.shutdown()
 
 
 async def shoot(stage: Stage, browser: Any, locale: str, folder: Path) -> None:
@@ -206,4 +188,4 @@ async def look(browser: Any, url: str, path: Path, act: Any = None) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1] if len(sys.argv) > 1 else "shots")))
+    run(main)

@@ -25,30 +25,37 @@ class QuietServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def visiting(app: Any) -> AsyncIterator[tuple[Page, str]]:
+async def serving(app: Any) -> AsyncIterator[str]:
+    """The app served on a port of its own; its address."""
+    door = socket.socket()
+    door.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    server = QuietServer(config)
+    task = asyncio.create_task(server.serve(sockets=[door]))
+    try:
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def visiting(app: Any, **screen: Any) -> AsyncIterator[tuple[Page, str]]:
     """The app served on a port, a page that came in by the link, and the address.
 
-    Fails when the page had an error of its own; skips, visibly, where no Chromium is.
+    ``screen`` are options of the page (``viewport``, say). Fails when the page had an error of its
+    own; skips, visibly, where no Chromium is.
     """
     path = chromium()
     if path is None:
         pytest.skip("no Chromium found: apt-get install chromium to run the browser tests")
-    door = socket.socket()
-    door.bind(("127.0.0.1", 0))
-    address = f"http://127.0.0.1:{door.getsockname()[1]}"
-    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-    server = QuietServer(config)
-    serving = asyncio.create_task(server.serve(sockets=[door]))
-    try:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
-            screen = await browser.new_page()
-            wrong: list[str] = []
-            screen.on("pageerror", lambda error: wrong.append(str(error)))
-            await screen.goto(f"{address}/?token={TOKEN}")
-            yield screen, address
-            await browser.close()
-            assert wrong == []
-    finally:
-        server.should_exit = True
-        await serving
+    async with serving(app) as address, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        page = await browser.new_page(base_url=address, **screen)
+        page.set_default_timeout(60_000)
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        await page.goto(f"{address}/?token={TOKEN}")
+        yield page, address
+        await browser.close()
+        assert wrong == []

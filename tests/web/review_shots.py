@@ -6,14 +6,8 @@ month. Chinese needs a font of the system (Debian: fonts-wqy-microhei).
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import socket
-import sys
-import tempfile
 from pathlib import Path
 
-import uvicorn
 from playwright.async_api import Browser, Page, async_playwright
 from sqlmodel import Session, select
 
@@ -23,17 +17,14 @@ from bot.commands import COMMANDS, PRESSES
 from bot.core.command import Core
 from bot.core.services import Services
 from storage import reports, review, review_appeals, review_queue
-from storage.database import Database
-from storage.embedded import EmbeddedValkey
-from storage.migrate import migrate
 from storage.models import Case, Job, Member
-from storage.queue import Wire
 from storage.review_queue import QueueFilter
 from storage.review_words import Ruling
 from storage.schema import Platform
 from storage.workspaces import Actor
 from tests.conftest import HandClock, actor
-from tests.fakes import make_services
+from tests.shooting import LOCALES, run, studio
+from tests.web.browsing import serving
 from tests.web.fakes import TOKEN
 from tests.web.held import hold
 from tests.web.test_web_browser import FLAGS, chromium
@@ -44,10 +35,6 @@ PROMPTS = (
     "a knight with a bloody sword, Mickey Mouse on his shield", "crowd with torches at night",
     "ein nacktes Paar am See, mit Licht von der Seite", "portrait of a boxer after the fight",
 )  # fmt: skip
-
-
-class _Server(uvicorn.Server):
-    def install_signal_handlers(self) -> None: ...
 
 
 def person(services: Services, name: str, role: str = "member") -> Actor:
@@ -119,7 +106,7 @@ def you(services: Services) -> Actor:
 async def shoot(browser: Browser, url: str, locale: str, folder: Path) -> None:
     """One language: desk, phone, dialogue, figures."""
     wide = await browser.new_context(
-        viewport={"width": 1280, "height": 900}, locale={"en": "en-US", "zh": "zh-CN"}[locale]
+        viewport={"width": 1280, "height": 900}, locale=LOCALES[locale]
     )
     page = await wide.new_page()
     await page.goto(f"{url}/?token={TOKEN}")
@@ -138,7 +125,7 @@ async def shoot(browser: Browser, url: str, locale: str, folder: Path) -> None:
     cookies = await wide.storage_state()
     phone = await browser.new_context(
         viewport={"width": 390, "height": 844}, storage_state=cookies, has_touch=True,
-        locale={"en": "en-US", "zh": "zh-CN"}[locale],
+        locale=LOCALES[locale],
     )  # fmt: skip
     page = await phone.new_page()
     await open_room(page, url)
@@ -155,35 +142,16 @@ async def open_room(page: Page, url: str) -> None:
 
 async def main(folder: Path) -> None:
     """Every picture, in both languages."""
-    folder.mkdir(parents=True, exist_ok=True)
-    home = Path(tempfile.mkdtemp(prefix="atelier-shots-"))
-    valkey = EmbeddedValkey(home / "valkey")
-    wire = await Wire.connect(valkey.start())
-    database = Database(f"sqlite:///{home / 'shots.db'}")
-    migrate(database)
     clock = HandClock()
-    services = make_services(database, wire, home, clock=clock)
-    furnish(services, clock)
-    app = make_app(Core(services, COMMANDS, PRESSES), WebPresenter(), token=TOKEN)
-    door = socket.socket()
-    door.bind(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{door.getsockname()[1]}"
-    server = _Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-    serving = asyncio.create_task(server.serve(sockets=[door]))
-    try:
-        async with async_playwright() as driver:
-            browser = await driver.chromium.launch(executable_path=chromium(), args=FLAGS)
-            for locale in ("en", "zh"):
+    async with studio(clock) as services, async_playwright() as driver:
+        furnish(services, clock)
+        app = make_app(Core(services, COMMANDS, PRESSES), WebPresenter(), token=TOKEN)
+        browser = await driver.chromium.launch(executable_path=chromium(), args=FLAGS)
+        async with serving(app) as url:
+            for locale in LOCALES:
                 await shoot(browser, url, locale, folder)
             await browser.close()
-    finally:
-        server.should_exit = True
-        await serving
-        await wire.close()
-        database.close()
-        valkey.stop()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1] if len(sys.argv) > 1 else "shots")))
+    run(main)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,9 +12,8 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-import uvicorn
 from PIL import Image
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 from sqlmodel import select
 
 from bot.adapters.web.review import veil
@@ -27,9 +25,9 @@ from storage.models import Act, Generation
 from storage.schema import Address, Platform, Role
 from storage.workspaces import Actor
 from tests.conftest import HandClock, actor
-from tests.web.fakes import BASE, TOKEN
+from tests.web.browsing import visiting
+from tests.web.fakes import BASE
 from tests.web.held import hold
-from tests.web.test_web_browser import FLAGS, chromium
 
 
 async def test_a_held_picture_leaves_veiled_unless_it_is_revealed(
@@ -201,37 +199,12 @@ def test_a_veil_keeps_no_colour_and_no_detail() -> None:
 # -- in a browser ------------------------------------------------------------------------------
 
 
-class _Server(uvicorn.Server):
-    def install_signal_handlers(self) -> None: ...
-
-
 @pytest_asyncio.fixture
 async def tab(real_app: Any) -> AsyncIterator[Page]:
     """The page in Chromium; a fault of its scripts fails the test."""
-    path = chromium()
-    if path is None:
-        pytest.skip("no Chromium found: apt-get install chromium to run the browser tests")
-    door = socket.socket()
-    door.bind(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{door.getsockname()[1]}"
-    server = _Server(uvicorn.Config(real_app, log_config=None, lifespan="off"))
-    serving = asyncio.create_task(server.serve(sockets=[door]))
-    faults: list[str] = []
-    try:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
-            page = await browser.new_page(
-                viewport={"width": 1280, "height": 860}, base_url=url, has_touch=True
-            )
-            page.set_default_timeout(60_000)
-            page.on("pageerror", lambda error: faults.append(str(error)))
-            await page.goto(f"/?token={TOKEN}")
-            yield page
-            await browser.close()
-    finally:
-        server.should_exit = True
-        await serving
-    assert faults == []
+    screen = {"viewport": {"width": 1280, "height": 860}, "has_touch": True}
+    async with visiting(real_app, **screen) as (page, _):
+        yield page
 
 
 async def begin(tab: Page) -> None:
@@ -352,3 +325,21 @@ async def test_many_at_once_and_views_on_a_phone(tab: Page, services: Services) 
     await expect(tab.locator("#count")).to_have_text("6")
     buttons = await tab.locator(".case-buttons .button").first.bounding_box()
     assert buttons is not None and buttons["height"] >= 44, "a thumb finds it"
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(180)
+async def test_an_admin_takes_over_what_somebody_else_looks_at(
+    tab: Page, services: Services, clock: HandClock
+) -> None:
+    [case] = hold(services, 1)
+    services.database.write(review.claim, other(services), case, now=services.clock())
+    await begin(tab)
+    button = tab.locator(".case-card [data-verb=steal]")
+    await expect(button).to_contain_text("Take over")
+    await tab.keyboard.press("t")
+    await expect(button).to_have_count(0)
+    await expect(tab.locator(".case-card .case-buttons")).to_be_visible()
+    acts = services.database.read(lambda s: [a.verb for a in s.exec(select(Act))])
+    assert acts[:2] == ["claim", "steal"]
+    await rule(tab, "a")
