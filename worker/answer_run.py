@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from storage.schema import (
     JobKind,
     JobStatus,
     Outcome,
+    Verdict,
+    harshest,
 )
 from worker.engine.errors import Cancelled
 from worker.engine.outputs import Answer, Restart, Text
@@ -31,6 +34,46 @@ if TYPE_CHECKING:
 
 _SENTENCE_END = re.compile(r"[.!?…\n]{1,8}[\"'”’)\]]{0,4}\s|[。！？]")
 """Bounded on purpose: an endless row of dots must not cost more than its length."""
+
+
+PIECE = 240
+"""Characters of an answer that are judged by themselves, so long as sentences allow: the heads read
+the beginning of a text, and what comes late in a long answer they would not see in the whole."""
+
+
+def pieces(text: str) -> list[str]:
+    """A text cut between sentences into parts of about :data:`PIECE` characters."""
+    found: list[str] = []
+    start = last = 0
+    for match in _SENTENCE_END.finditer(text):
+        if match.end() - start > PIECE and last > start:
+            found.append(text[start:last])
+            start = last
+        last = match.end()
+    if len(text) - start > PIECE and last > start:
+        found.append(text[start:last])
+        start = last
+    # What has no sentences is cut all the same.
+    rest = [text[at : at + 2 * PIECE] for at in range(start, len(text), 2 * PIECE)]
+    return [piece for piece in (*found, *rest) if piece.strip()]
+
+
+async def judge_answer(
+    bench: Bench, text: str, asked: str, *, new: int = 0, keep_allowed: bool = True
+) -> Verdict:
+    """The verdict on an answer: as a whole, since a finding may span sentences, and piece by piece
+    from the character ``new`` on, what is before having been judged so already."""
+    whole = Content(surface=Surface.ANSWER, text=text, context=(asked,))
+    verdict = await bench.judge(whole, keep_allowed=keep_allowed)
+    if len(text) <= PIECE:
+        return verdict
+    parts = [
+        bench.judge(
+            Content(surface=Surface.ANSWER, text=piece, context=(asked,)), keep_allowed=False
+        )
+        for piece in pieces(text[new:])
+    ]
+    return harshest([verdict, *await asyncio.gather(*parts)])
 
 
 def without_turns(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -57,6 +100,8 @@ class AnswerRun:
         self._bench = bench
         self._text = ""
         self._released = 0
+        self._looked = ""
+        """What was judged already, piece by piece."""
         self._seen = 0
         """Characters that somebody may have read."""
         self._verdict = claim.verdict
@@ -104,8 +149,11 @@ class AnswerRun:
         # The whole text so far, since a finding may span sentences.
         part = self._text[:upto]
         if part.strip():
-            content = Content(surface=Surface.ANSWER, text=part, context=(self._spec.prompt,))
-            self._verdict |= await self._bench.judge(content, keep_allowed=final)
+            new = len(self._looked) if part.startswith(self._looked) else 0
+            self._verdict |= await judge_answer(
+                self._bench, part, self._spec.prompt, new=new, keep_allowed=final
+            )
+            self._looked = part
         shown = self._verdict.allowed
         if shown:
             self._released = upto

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from moderation.pii import mask
-from moderation.pipeline import Content, Surface
 from storage import prices
 from storage.documents import named
 from storage.endings import Ending, Exchange
@@ -26,7 +25,7 @@ from storage.schema import (
 )
 from storage.templates import template
 from worker import calling, structured
-from worker.answer_run import AnswerRun, Stopped, without_turns
+from worker.answer_run import AnswerRun, Stopped, judge_answer, without_turns
 from worker.engine.errors import Cancelled
 from worker.engine.outputs import Answer
 from worker.verdicts import failed, rejected, status_of
@@ -154,10 +153,9 @@ class ComposedRun(AnswerRun):
         verdicts: list[Verdict] = []
         for index, (text, notes) in enumerate(parts):
             said = " ".join((str(notes.get("title", "")), text)).strip()
-            content = Content(surface=Surface.ANSWER, text=said, context=(self._spec.prompt,))
             verdict = self._claim.verdict
             if said:
-                verdict |= await self._bench.judge(content)
+                verdict |= await judge_answer(self._bench, said, self._spec.prompt)
             verdicts.append(verdict)
             status = status_of(verdict)
             if status is GenerationStatus.BLURRED:

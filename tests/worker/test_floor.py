@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from storage.schema import (
     Verdict,
 )
 from tests.conftest import actor, chat_spec, image_spec, row, sound, submitted
+from worker.answer_run import PIECE, pieces
 from worker.engine.errors import BadPicture, Cancelled, EngineStopped, ModelUnavailable
 from worker.engine.outputs import Answer, Output, Picture, Progress, Text
 from worker.generate import Floor, Tools
@@ -395,6 +397,27 @@ async def test_a_late_finding_withdraws_what_was_shown(
     assert spent(database) == 0
     kept = database.read(jobs.conversation, workspace_id=job.workspace_id, thread="t1")
     assert kept == []
+
+
+async def test_a_sentence_late_in_a_long_answer_is_judged_by_itself(
+    floor: Floor, engine: ScriptedEngine, database: Database
+) -> None:
+    """Stages that read the beginning of a text (the heads do) see the end of an answer too."""
+    stage = floor.tools.gate.stages[1]
+    assert isinstance(stage, Judge)
+    stage.find = lambda content: words(replace(content, text=(content.text or "")[:400]))
+    fine = "The harbour lies in the morning light and the gulls circle above the nets. "
+    for streamed in (True, False):
+        text = fine * 12 + "Now HOLDME here. " + fine
+        parts = [Text(fine)] * 12 + [Text("Now HOLDME here. "), Text(fine)] if streamed else []
+        await work(floor, engine, chat_spec(), [*parts, Answer(text, 1, 200, {})])
+        held = made(database)[-1]
+        assert (held.status, held.text) == ("held", text)
+    spread = "no sentence at all " * 60 + "HOLDME"
+    await work(floor, engine, chat_spec(), [Answer(spread, 1, 200, {})])
+    assert [item.status for item in made(database)] == ["held"] * 3
+    kept = "One. " * 100
+    assert "".join(pieces(kept)) == kept and max(map(len, pieces(kept))) <= 2 * PIECE
 
 
 async def test_a_held_answer_is_written_to_its_end_unseen(
