@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
+from storage import audit
+from storage.errors import NotFound
 from storage.ledger import changed
-from storage.models import DecisionRecord, PictureHash
+from storage.models import DecisionRecord, Member, PictureHash, Workspace
 from storage.schema import Millis, new_id
 from storage.tenant import Across, across
 
@@ -88,6 +91,41 @@ def of_job(session: Session, *, workspace_id: str, job_id: str, key: str) -> lis
             .order_by(col(DecisionRecord.id))
         )
     )
+
+
+def sealed(session: Session) -> list[dict[str, Any]]:
+    """What was sealed, oldest first, for the operator's duty to report: never the words."""
+    rows = session.execute(
+        select(DecisionRecord, Workspace, Member)
+        .join(Workspace, col(Workspace.id) == col(DecisionRecord.workspace_id))
+        .outerjoin(Member, col(Member.id) == col(DecisionRecord.member_id))
+        .where(col(DecisionRecord.sealed).is_not(None))
+        .order_by(col(DecisionRecord.id))
+    ).all()
+    return [
+        {
+            "id": record.id, "at": record.created_at, "until": record.expires_at,
+            "surface": record.surface, "platform": str(space.platform),
+            "workspace": space.external_id,
+            "member": member.external_id if member is not None else None,
+            "sha256": record.image_sha256, "pdq": record.image_hash,
+        }
+        for record, space, member in rows
+    ]  # fmt: skip
+
+
+def open_sealed(session: Session, record_id: str, *, now: Millis) -> str:
+    """The encrypted words of one record, and a line in its workspace's audit log.
+
+    Raises ``NotFound('record_unknown')``.
+    """
+    record = session.get(DecisionRecord, record_id)
+    if record is None or record.sealed is None:
+        raise NotFound("record_unknown")
+    audit.write(
+        session, record.workspace_id, actor_id=None, verb="open_sealed", target=record.id, now=now
+    )
+    return record.sealed
 
 
 def purge(session: Session, *, now: Millis) -> int:

@@ -71,3 +71,15 @@ def moderation_verify(json: Json = False) -> None:
     from bot.cli.trouble import guarded
 
     raise typer.Exit(guarded(lambda: sums.run_audit_verify(json=json), json=json))
+
+
+@app.command("sealed")
+def moderation_sealed(
+    record: Annotated[str, typer.Argument(help="A record to open; without it, list them.")] = "",
+    json: Json = False,
+) -> None:
+    """What looks like child abuse and has to be reported: hashes and who; the words on request."""
+    from bot.cli import sealed as work
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(guarded(lambda: work.run_sealed(record, json=json), json=json))

@@ -6,6 +6,7 @@ import json as jsonlib
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -42,6 +43,11 @@ def _settings() -> BotSettings:
     if instance is None:
         return settings
     return settings.model_copy(update={"database_url": instance.database_url})
+
+
+def home_here() -> Path:
+    """This studio's state folder."""
+    return _settings().home
 
 
 def blobs_here() -> Blobs:

@@ -11,10 +11,14 @@ from sqlmodel import Session
 from typer.testing import CliRunner
 
 from bot.cli.app import app
-from storage import audit, removal, switches
+from moderation.pipeline import Content, Judgement
+from moderation.policy import DEFAULT_POLICY, Surface, decide
+from moderation.record import About, record_of
+from storage import audit, decisions, removal, switches
 from storage.database import Database
 from storage.models import Workspace
-from storage.schema import Platform
+from storage.schema import Category, Flag, Platform
+from storage.vault import Vault
 from tests.conftest import START, actor
 
 
@@ -86,3 +90,29 @@ def test_a_workspace_is_listed_and_deleted(home: Path) -> None:
     database.close()
     assert space.external_id.startswith("forgotten:") and space.name == ""
     assert "(deleted)" in CliRunner().invoke(app, ["workspace", "list"]).stdout
+
+
+def test_what_is_sealed_is_listed_without_words_and_opened_on_request(home: Path) -> None:
+    assert CliRunner().invoke(app, ["moderation", "sealed"]).exit_code == 0
+    database = Database(f"sqlite:///{home.resolve() / 'atelier.db'}")
+    ann, vault = actor(database, "ann"), Vault.open(home)
+    flag = Flag(category=Category.CSAE, score=1.0, stage="text.terms")
+    judged = Judgement(
+        verdict=decide([flag], DEFAULT_POLICY, Surface.PROMPT), scores={}, versions={}, ms=1.0
+    )
+    about = About(ann.workspace.id, ann.member.id)
+    content = Content(Surface.PROMPT, text="the words themselves")
+    made = record_of(judged, content, DEFAULT_POLICY, about, START, vault)
+    found = database.write(decisions.keep, made)
+    listed = CliRunner().invoke(app, ["moderation", "sealed", "--json"]).stdout
+    [row] = json.loads(listed)["records"]
+    assert (row["id"], row["member"], row["workspace"]) == (found, "ann", "studio")
+    assert "themselves" not in listed
+    assert "themselves" not in CliRunner().invoke(app, ["moderation", "sealed"]).stdout
+    shown = CliRunner().invoke(app, ["moderation", "sealed", found])
+    assert shown.exit_code == 0 and "the words themselves" in shown.stdout
+    assert "CyberTipline" in shown.stdout
+    assert CliRunner().invoke(app, ["moderation", "sealed", "nothing"]).exit_code == 2
+    acts = database.read(lambda s: audit.lines(s, ann.workspace.id))
+    assert [(act.verb, act.target) for act in acts] == [("open_sealed", found)]
+    database.close()
