@@ -39,7 +39,7 @@ from storage.models import (
     TierGrant,
     Workspace,
 )
-from storage.review_words import APPEAL_MS
+from storage.review_words import APPEAL_MS, BULK_UNDO_MS, SEALED
 from storage.rules import Rules, rules_of
 from storage.schema import (
     OPEN_STATUSES,
@@ -429,7 +429,22 @@ def _old_generations(
 def _denied_for_good(
     session: Session, space: Workspace, now: Millis, limit: int
 ) -> list[Generation]:
-    """What was denied and can be appealed no more: nothing needs its pixels and words."""
+    """What was denied and can be appealed no more: nothing needs its pixels and words.
+
+    What a moderator took for child abuse goes as soon as that cannot be undone: an appeal is
+    decided without it, and nobody is to have it meanwhile.
+    """
+    grave = select(Case.generation_id).where(
+        Case.workspace_id == space.id,
+        col(Case.id).in_(
+            select(Decision.case_id).where(
+                Decision.workspace_id == space.id, col(Decision.undone_at).is_(None),
+                col(Decision.code).in_([str(code) for code in SEALED]),
+                col(Decision.blind).is_(False), col(Decision.proposed).is_(False),
+                col(Decision.created_at) < now - BULK_UNDO_MS,
+            )
+        ),
+    )  # fmt: skip
     open_still = select(Case.generation_id).where(
         Case.workspace_id == space.id,
         or_(
@@ -447,7 +462,7 @@ def _denied_for_good(
                 Generation.workspace_id == space.id,
                 Generation.status == GenerationStatus.REMOVED,
                 or_(col(Generation.blob).is_not(None), col(Generation.text).is_not(None)),
-                col(Generation.id).not_in(open_still),
+                or_(col(Generation.id).not_in(open_still), col(Generation.id).in_(grave)),
             )
             .order_by(col(Generation.id))
             .limit(limit)

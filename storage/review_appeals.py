@@ -10,10 +10,10 @@ from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
 from storage.ledger import changed
 from storage.models import Appeal, Case, Decision, Generation
 from storage.review import NOTE_MAX, last_ruling, redraw
-from storage.review_claims import claim, find, move, note_act
+from storage.review_claims import check_not_theirs, claim, find, move, note_act
 from storage.review_undo import lift
 from storage.review_words import AGAINST, APPEAL_MS, DUE_MS, FIRST
-from storage.schema import CaseStatus, GenerationStatus, Millis, Platform
+from storage.schema import CaseStatus, GenerationStatus, Millis
 from storage.workspaces import Actor
 
 
@@ -83,11 +83,8 @@ def decide_appeal(
         raise NotFound("appeal_nothing")
     ruling = last_ruling(session, case.id)
     assert ruling is not None, "an appealed case has a ruling"
-    if actor.workspace.platform != Platform.LOCAL and actor.member.id in (
-        ruling.moderator_id,
-        ruling.confirmed_by,
-    ):
-        raise NotAllowed("appeal_other")
+    for who in (ruling.moderator_id, ruling.confirmed_by):
+        check_not_theirs(session, actor, who, "appeal_other")
     asked = session.exec(select(Appeal).where(Appeal.decision_id == ruling.id)).one()
     asked.decided_by, asked.decided_at = actor.member.id, now
     asked.upheld, asked.note = upheld, note.strip()[:NOTE_MAX]

@@ -18,7 +18,7 @@ from storage.ledger import changed
 from storage.models import Case, Member
 from storage.review_words import CLAIM_MS, is_sealed
 from storage.schema import CaseStatus, Millis, Platform, Role, is_id, role_at_least
-from storage.workspaces import Actor
+from storage.workspaces import Actor, holder_id
 
 UNDECIDED = (CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.APPEALED)
 """Statuses of a case that waits for somebody."""
@@ -56,6 +56,15 @@ def same_person(actor: Actor, member_id: str) -> bool:
     return actor.member.id == member_id and actor.workspace.platform != Platform.LOCAL
 
 
+def check_not_theirs(session: Session, actor: Actor, member_id: str | None, code: str) -> None:
+    """Raises ``NotAllowed(code)`` when that member is the actor, by a linked account too."""
+    if member_id is None or actor.workspace.platform == Platform.LOCAL:
+        return
+    other = session.get(Member, member_id)
+    if other is not None and holder_id(other) == holder_id(actor.member):
+        raise NotAllowed(code)
+
+
 def claim(
     session: Session, actor: Actor, case_id: str, *, now: Millis, steal: bool = False
 ) -> Case:
@@ -66,6 +75,7 @@ def claim(
     """
     case = find(session, case_id, workspace_id=actor.workspace.id)
     check_may_decide(actor, case)
+    check_not_theirs(session, actor, case.member_id, "case_own")
     if case.status in (CaseStatus.DECIDED, CaseStatus.CLOSED):
         raise NotFound("case_over")
     stealing = steal and role_at_least(actor.member.role, Role.ADMIN)

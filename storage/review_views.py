@@ -74,6 +74,21 @@ def subject(session: Session, case_id: str, *, workspace_id: str) -> tuple[Case,
     return row[0], row[1]
 
 
+def ruled_about(session: Session, made: Generation) -> list[Decision]:
+    """Every ruling about a generation, of whichever case."""
+    return list(
+        session.exec(
+            select(Decision)
+            .join(Case, col(Case.id) == col(Decision.case_id))
+            .where(
+                Case.generation_id == made.id, Case.workspace_id == made.workspace_id,
+                Decision.workspace_id == made.workspace_id,
+            )
+            .order_by(col(Decision.id))
+        )
+    )  # fmt: skip
+
+
 def view(
     session: Session, case_id: str, *, workspace_id: str, now: Millis, file_sha256: str = ""
 ) -> CaseView:

@@ -5,13 +5,16 @@ Weights, ladder and due times: shared/MODERATION.md 3.2 and 1 (features "Strikes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from storage.schema import Category, Frozen, Millis, Verdict
+
+if TYPE_CHECKING:
+    from storage.models import Decision
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -71,6 +74,15 @@ SEALED = frozenset({Category.CSAE})
 def is_sealed(verdict: Mapping[str, Any]) -> bool:
     """Whether a dumped verdict is about something that nobody is to see."""
     return bool(SEALED & set(Verdict.parse(dict(verdict)).categories()))
+
+
+def ruled_sealed(rulings: Iterable[Decision]) -> bool:
+    """Whether a moderator has said that of it, and it stands: the picture is shown to nobody from
+    then on, moderators included, and thrown away when the ruling cannot be undone any more."""
+    return any(
+        ruling.code in SEALED and ruling.undone_at is None and not ruling.blind
+        for ruling in rulings
+    )
 
 
 class Step(Frozen):

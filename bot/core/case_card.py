@@ -15,7 +15,7 @@ from storage.known import DENY
 from storage.models import Case, Decision
 from storage.review_claims import UNDECIDED
 from storage.review_views import CaseView
-from storage.review_words import FIRST, Ruling, is_sealed
+from storage.review_words import FIRST, Ruling, is_sealed, ruled_sealed
 from storage.schema import CaseOrigin, CaseStatus, Category, JobKind, Millis, Verdict, parse_spec
 
 _RULINGS: tuple[tuple[Verb, str], ...] = (
@@ -179,9 +179,10 @@ def _pictures(seen: CaseView, texts: Texts) -> tuple[Picture, ...]:
     made = seen.made
     if made.kind != JobKind.IMAGE:
         return ()
+    blob = None if ruled_sealed(seen.decisions) else made.blob
     return (
         Picture(
-            generation_id=made.id, blob=made.blob, alt=texts("case.alt"), width=made.width or 0,
+            generation_id=made.id, blob=blob, alt=texts("case.alt"), width=made.width or 0,
             height=made.height or 0, seed=made.seed, blurred=True,
         ),
     )  # fmt: skip

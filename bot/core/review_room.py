@@ -28,7 +28,7 @@ from storage.precision import Line, slider
 from storage.review_figures import RoomMetrics
 from storage.review_queue import QueueFilter, Waiting
 from storage.review_views import CaseView
-from storage.review_words import HOUR_MS, ReviewRules, is_sealed
+from storage.review_words import HOUR_MS, ReviewRules, is_sealed, ruled_sealed
 from storage.rules import rules_of
 from storage.schema import Role, role_at_least
 from storage.workspaces import Actor, account_of
@@ -127,7 +127,10 @@ async def _picture(services: Services, actor: Actor, case_id: str) -> tuple[Case
     case, made = await services.database.look(
         review_views.subject, case_id[:64], workspace_id=actor.workspace.id
     )
-    return case, None if is_sealed(case.verdict) else made.blob
+    if made.blob is None or is_sealed(case.verdict):
+        return case, None
+    ruled = await services.database.look(review_views.ruled_about, made)
+    return case, None if ruled_sealed(ruled) else made.blob
 
 
 async def digest_of_file(services: Services, workspace_id: str, case_id: str) -> str:

@@ -317,3 +317,19 @@ async def test_a_card_offers_the_take_over_to_admins_only(
     assert not await offered("boss"), "nobody looks at it"
     await fake.press(Verb.CASE, case.id, **MOD)
     assert [await offered(name) for name in people] == [False, False, True]
+
+
+async def test_what_a_moderator_took_for_child_abuse_is_shown_to_nobody(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    job = (await fake.say("imagine", prompt="a statue")).job_id or ""
+    case = hold(database, services, job, Category.SEX)
+    assert (await fake.press(Verb.REVEAL, case.id, **MOD)).pictures[0].blob is not None
+    done = await fake.press(Verb.DENY, case.id, **MOD, code="CSAE")
+    boss = await services.actor(fake.who("boss", "owner"))
+    assert await reveal(services, boss, case.id) is None
+    card = await show_case(services, boss, case.id, services.texts("en"))
+    assert [picture.blob for picture in card.pictures] == [None]
+    # A slip of the hand is undone as any other.
+    back = await fake.press(Verb.UNDO, done.buttons[0].target, **MOD)
+    assert back.pictures[0].blob is not None

@@ -12,7 +12,7 @@ from storage import cases, jobs, ledger, linking, privacy, review, review_appeal
 from storage.database import Database
 from storage.jobs import Made
 from storage.models import Generation, Job, Member, Tier, Workspace
-from storage.review_words import APPEAL_MS, Ruling
+from storage.review_words import APPEAL_MS, BULK_UNDO_MS, Ruling
 from storage.schema import (
     CaseOrigin,
     Control,
@@ -302,3 +302,31 @@ def test_what_was_denied_goes_when_it_can_be_appealed_no_more(database: Database
     assert len(database.write(privacy.sweep, now=START + APPEAL_MS + 1)) == 1
     assert database.write(privacy.sweep, now=START + APPEAL_MS + 2) == []
     assert database.read(lambda s: s.get_one(Generation, item)).blob is None
+
+
+def test_what_a_moderator_took_for_child_abuse_goes_when_that_cannot_be_undone(
+    database: Database,
+) -> None:
+    ann, mod, mia = (
+        actor(database, "ann"), actor(database, "mod", role="moderator"),
+        actor(database, "mia", role="moderator"),
+    )  # fmt: skip
+    item = made(database, ann, image_spec("a lake"), status="held")
+
+    def hold(session: Session) -> str:
+        row = session.get_one(Generation, item)
+        case, _ = cases.open_case(
+            session, row, origin=CaseOrigin.HELD, verdict=row.verdict, now=START
+        )
+        return case.id
+
+    case_id = database.write(hold)
+    ruling = database.write(review.decide, mod, case_id, Ruling.DENY_STRIKE, now=START, code="CSAE")
+    assert database.write(privacy.sweep, now=START + BULK_UNDO_MS) == []
+    assert len(database.write(privacy.sweep, now=START + BULK_UNDO_MS + 1)) == 1
+    # An appeal is heard all the same; what is gone is not shown again.
+    database.write(review_appeals.appeal, ann, case_id, "It was a lake.", now=START)
+    database.write(review_appeals.decide_appeal, mia, case_id, upheld=False, now=START)
+    row = database.read(lambda s: s.get_one(Generation, item))
+    assert (row.status, row.blob) == ("removed", None) and ruling.code == "CSAE"
+    assert database.read(lambda s: s.get_one(Member, ann.member.id)).banned_until is None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from sqlmodel import select
 
-from storage import audit, ledger, reports, review, review_undo
+from storage import audit, ledger, linking, reports, review, review_undo
 from storage import review_appeals as appeals
 from storage.database import Database
 from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
 from storage.models import Case, Member, Strike
 from storage.review_words import HOUR_MS, Ruling
-from storage.workspaces import account_of
+from storage.workspaces import Actor, account_of
 from tests.conftest import START, actor, sound
 from tests.storage.reviewing import Room, decide, held, pro, put, status
 
@@ -164,3 +164,25 @@ def test_each_overturned_ruling_lifts_its_own_time_out(
     assert until() == ends[1 - first]
     overturn(cases[1 - first])
     assert until() is None
+
+
+def test_a_second_account_of_the_same_person_is_nobody_else(database: Database, room: Room) -> None:
+    """Accounts joined by a code are one person: no own case, no appeal against one's own ruling."""
+    ann, mod, mia, boss = room
+    [case] = held(database, ann)
+
+    def join(one: Actor, two: Actor) -> None:
+        code = database.write(linking.ask_code, one, now=START)
+        database.write(linking.enter_code, two, code, now=START)
+
+    alt = actor(database, "alt", role="moderator")
+    join(mod, alt)
+    join(ann, boss)
+    with pytest.raises(NotAllowed, match="case_own"):
+        decide(database, actor(database, "boss", role="admin"), case, Ruling.APPROVE)
+    decide(database, mod, case, Ruling.DENY)
+    database.write(appeals.appeal, ann, case.id, "It is a statue.", now=START + 5000)
+    alt = actor(database, "alt", role="moderator")
+    with pytest.raises(NotAllowed, match="appeal_other"):
+        database.write(appeals.decide_appeal, alt, case.id, upheld=True, now=START + 6000)
+    database.write(appeals.decide_appeal, mia, case.id, upheld=True, now=START + 7000)
