@@ -299,7 +299,7 @@ def _database(settings: BotSettings, instance: Instance | None) -> list[Finding]
             ]  # fmt: skip
         entries = database.read(ledger.total_entries)
         broken = database.read(ledger.verify)
-        unaware = database.read(duty.unacknowledged)
+        unaware, sealed = database.read(duty.unacknowledged), database.read(duty.unread)
     except AtelierError as error:
         return [_block("database", f"{kind} does not answer", getattr(error, "cure", "start it"))]
     finally:
@@ -307,11 +307,14 @@ def _database(settings: BotSettings, instance: Instance | None) -> list[Finding]
     if broken:
         return [_block("database", f"the ledger has drifted in {len(broken)} places",
                        "atelier ledger verify, then keep a copy of the database")]  # fmt: skip
-    sound = _ok("database", f"{kind}, migrated, {entries} ledger entries, no drift")
+    found = [_ok("database", f"{kind}, migrated, {entries} ledger entries, no drift")]
     if unaware:
         says = f"no admin has taken note of what the law asks: {', '.join(unaware[:5])}"
-        return [sound, _warn("duty", says, "an admin opens /review there and presses the button")]
-    return [sound]
+        found.append(_warn("duty", says, "an admin opens /review there and presses the button"))
+    if sealed:
+        says = f"{sealed} sealed records that nobody has opened; the law wants them reported"
+        found.append(_warn("sealed", says, "atelier moderation sealed"))
+    return found
 
 
 def _revisions(database: Database) -> tuple[str | None, str | None]:

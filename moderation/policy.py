@@ -244,7 +244,11 @@ def is_statistical(flag: Flag) -> bool:
 
 def strikeable(verdict: Verdict, policy: Policy) -> list[Category]:
     """The codes for which a machine alone may strike: a deterministic rule of the three gravest
-    blocked. Everything else strikes only when a moderator has confirmed it."""
+    blocked. Everything else strikes only when a moderator has confirmed it.
+
+    Nothing strikes by it yet: a strike rests on a decision that its member can appeal, and a
+    refused prompt opens no case.
+    """
     return sorted(
         {
             flag.category

@@ -26,12 +26,20 @@ LOOK_BACK_MS = DAY_MS
 
 
 def keep(session: Session, record: DecisionRecord) -> str:
-    """Write a record; returns its id. ``expires_at`` follows from its outcome when it is zero."""
+    """Write a record; returns its id. ``expires_at`` follows from its outcome when it is zero.
+
+    That something was sealed is a line in the workspace's audit log: never what, nor whose.
+    """
     if not record.expires_at:
         kind = "sealed" if record.sealed else record.outcome
         record.expires_at = record.created_at + KEPT_DAYS.get(kind, 90) * DAY_MS
     session.add(record)
     session.flush()
+    if record.sealed is not None:
+        audit.write(
+            session, record.workspace_id, actor_id=None, verb="seal", target=record.id,
+            now=record.created_at, after={"surface": record.surface},
+        )  # fmt: skip
     return record.id
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import func
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from storage import audit
 from storage.errors import NotAllowed
-from storage.models import Act, Member, Workspace
+from storage.models import Act, DecisionRecord, Member, Workspace
 from storage.schema import Millis, Role, role_at_least
 from storage.workspaces import Actor
 
@@ -66,5 +68,18 @@ def unacknowledged(session: Session) -> list[str]:
     return [
         f"{space.platform}: {space.name or space.external_id}"
         for space in session.exec(select(Workspace).order_by(col(Workspace.id)))
-        if acknowledged(session, space.id) is None
+        if not space.external_id.startswith("forgotten:")  # deleted: nobody is there
+        and acknowledged(session, space.id) is None
     ]
+
+
+def unread(session: Session) -> int:
+    """How many sealed records the operator has not opened yet: each has to be reported."""
+    opened = select(Act.target).where(Act.verb == "open_sealed")
+    return int(
+        session.execute(
+            select_columns(func.count(col(DecisionRecord.id))).where(
+                col(DecisionRecord.sealed).is_not(None), col(DecisionRecord.id).not_in(opened)
+            )
+        ).scalar_one()
+    )

@@ -14,7 +14,7 @@ from bot.cli.app import app
 from moderation.pipeline import Content, Judgement
 from moderation.policy import DEFAULT_POLICY, Surface, decide
 from moderation.record import About, record_of
-from storage import audit, decisions, removal, switches
+from storage import audit, decisions, duty, removal, switches
 from storage.database import Database
 from storage.models import Workspace
 from storage.schema import Category, Flag, Platform
@@ -106,6 +106,7 @@ def test_what_is_sealed_is_listed_without_words_and_opened_on_request(home: Path
     found = database.write(decisions.keep, made)
     listed = CliRunner().invoke(app, ["moderation", "sealed", "--json"]).stdout
     [row] = json.loads(listed)["records"]
+    assert database.read(duty.unread) == 1
     assert (row["id"], row["member"], row["workspace"]) == (found, "ann", "studio")
     assert "themselves" not in listed
     assert "themselves" not in CliRunner().invoke(app, ["moderation", "sealed"]).stdout
@@ -114,5 +115,6 @@ def test_what_is_sealed_is_listed_without_words_and_opened_on_request(home: Path
     assert "CyberTipline" in shown.stdout
     assert CliRunner().invoke(app, ["moderation", "sealed", "nothing"]).exit_code == 2
     acts = database.read(lambda s: audit.lines(s, ann.workspace.id))
-    assert [(act.verb, act.target) for act in acts] == [("open_sealed", found)]
+    assert [(act.verb, act.target) for act in acts] == [("open_sealed", found), ("seal", found)]
+    assert "themselves" not in str(acts) and database.read(duty.unread) == 0
     database.close()

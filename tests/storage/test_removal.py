@@ -9,7 +9,18 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import Session, select
 
-from storage import audit, decisions, favourites, jobs, learning, ledger, removal, reports, tenant
+from storage import (
+    audit,
+    decisions,
+    duty,
+    favourites,
+    jobs,
+    learning,
+    ledger,
+    removal,
+    reports,
+    tenant,
+)
 from storage.database import Database
 from storage.errors import NotAllowed
 from storage.models import (
@@ -130,6 +141,7 @@ def test_nothing_is_left_but_what_has_to_stay(database: Database) -> None:
     assert theirs > 0 and CANARY not in everything(database)
     again = database.write(removal.remove, space, now=START + 7000)
     assert again.generations == 0 and again.blobs == []
+    assert database.read(duty.unacknowledged) == [], "a deleted workspace owes nothing"
     verbs = database.read(lambda s: [a.verb for a in s.exec(select(Act)) if a.verb == removal.VERB])
     assert len(verbs) == 2, "once for each, and not for a second time"
 
