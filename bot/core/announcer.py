@@ -20,6 +20,7 @@ from storage.schema import Address, Millis, Platform, Verdict
 log = logging.getLogger(__name__)
 
 LISTED = 10
+LONGEST_REST_MS = 60_000
 OPENED = 5
 """Late cases that get a button of their own."""
 
@@ -30,40 +31,55 @@ class Announcer:
     def __init__(self, services: Services, notifiers: Mapping[Platform, Notifier]) -> None:
         self._services = services
         self._notifiers = dict(notifiers)
+        self._rests: dict[Platform, tuple[int, Millis]] = {}
+        """A platform that is unwell: how often in a row, and until when it is left alone."""
 
     async def announce_cases(self) -> int:
         """Put the card of every new case into its workspace's review channel, once.
 
         Returns how many were put. A platform that is unwell is tried again at the next sweep.
         """
-        services, now = self._services, self._services.clock()
-        waiting = await services.database.look(cases.unannounced, platforms=list(self._notifiers))
+        services = self._services
+        waiting = await services.database.look(
+            cases.unannounced, platforms=self._ready(services.clock())
+        )
         put = 0
         for case, space, channel in waiting:
-            texts = self._texts(space)
-            seen = await services.database.look(
-                review_views.view, case.id, workspace_id=space.id, now=now,
-                file_sha256=await review_room.digest_of_file(services, space.id, case.id),
-            )  # fmt: skip
-            card = await review_room.drawn(services, seen, texts, lists_in=space.settings)
-            if card.data.get("translating"):
-                await services.database.run(
-                    translations.want, case.id, texts.locale, workspace_id=space.id, now=now
-                )
+            if Platform(space.platform) not in self._ready(services.clock()):
+                continue
             try:
-                await self._say(space, channel, card)
+                put += await self._announce(case, space, channel)
             except RetryLater as error:
                 log.info("case %s is announced later: %s", case.id, error)
-                continue
-            await services.database.run(cases.announced, case.id, now=now)
-            put += 1
+                self._rest(Platform(space.platform))
+            except Exception:
+                # One of the three broad excepts is delivery's: a case that cannot be drawn must
+                # not keep the others, nor the housekeeping after them, from their turn.
+                log.exception("bug while announcing case %s", case.id)
         return put
+
+    async def _announce(self, case: Case, space: Workspace, channel: str) -> int:
+        services, now = self._services, self._services.clock()
+        texts = self._texts(space)
+        seen = await services.database.look(
+            review_views.view, case.id, workspace_id=space.id, now=now,
+            file_sha256=await review_room.digest_of_file(services, space.id, case.id),
+        )  # fmt: skip
+        card = await review_room.drawn(services, seen, texts, lists_in=space.settings)
+        if card.data.get("translating"):
+            await services.database.run(
+                translations.want, case.id, texts.locale, workspace_id=space.id, now=now
+            )
+        await self._say(space, channel, card)
+        self._rests.pop(Platform(space.platform), None)
+        await services.database.run(cases.announced, case.id, now=now)
+        return 1
 
     async def announce_breaches(self) -> int:
         """Say which cases became late, once a case, one message a workspace; returns how many."""
         services, now = self._services, self._services.clock()
         taken = await services.database.run(
-            review_due.take_breaches, platforms=list(self._notifiers), now=now
+            review_due.take_breaches, platforms=self._ready(now), now=now
         )
         said = 0
         for space, channel, late in taken:
@@ -71,10 +87,21 @@ class Announcer:
                 await self._say(space, channel, late_card(late, self._texts(space), now))
             except RetryLater as error:
                 log.info("late cases are announced later: %s", error)
+                self._rest(Platform(space.platform))
                 await services.database.run(review_due.give_back, [case.id for case in late])
                 continue
             said += len(late)
         return said
+
+    def _ready(self, now: Millis) -> list[Platform]:
+        """The platforms that are not left alone just now."""
+        return [p for p in self._notifiers if self._rests.get(p, (0, 0))[1] <= now]
+
+    def _rest(self, platform: Platform) -> None:
+        """Leave a platform alone for longer and longer: a storm is not answered with one."""
+        tries = self._rests.get(platform, (0, 0))[0] + 1
+        pause = min(2_000 * 2 ** (tries - 1), LONGEST_REST_MS)
+        self._rests[platform] = (tries, self._services.clock() + pause)
 
     async def _say(self, space: Workspace, channel: str, reply: Reply) -> None:
         platform = Platform(space.platform)
