@@ -121,7 +121,7 @@ async def kept_copy(
         prompt=spec.prompt,
         pictures=pictures,
         fields=_facts_of(spec, seen.job.cost, texts) if isinstance(spec, ImageSpec) else (),
-        data={"generation_id": made.id, "answer": made.text},
+        data={"generation_id": made.id, "answer": made.text, "kept_of": made.job_id},
     )
 
 

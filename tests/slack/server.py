@@ -94,12 +94,16 @@ class SlackServer:
     clock: Callable[[], float] = time.monotonic
     processing: int = 1
     """Looks at a file before it is ready."""
+    knows_repeats: bool = False
+    """Whether the same ``client_msg_id`` is the same message: likely, but not promised."""
     unlimited: bool = False
     trigger_life: float = 30.0
     """Three seconds in life; a loaded test machine gets more patience."""
 
     def __post_init__(self) -> None:
         self.messages: dict[tuple[str, str], Stored] = {}
+        self.posted: dict[tuple[str, str], str] = {}
+        """Channel and ``client_msg_id`` of each message that had one, to its ts."""
         self.ephemeral: list[dict[str, Any]] = []
         self.views: dict[str, dict[str, Any]] = {}
         self.homes: dict[str, dict[str, Any]] = {}
@@ -117,6 +121,8 @@ class SlackServer:
         self._windows: dict[str, deque[float]] = defaultdict(deque)
         self._triggers: dict[str, float] = {}
         self._urls: dict[str, int] = {}
+        self.hang_up: set[str] = set()
+        """Response URLs whose line drops."""
         self._socket: web.WebSocketResponse | None = None
         self._acks: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self.connected = asyncio.Event()
@@ -306,7 +312,14 @@ class SlackServer:
         self._check("chat.postMessage", given)
         if given.get("unfurl_links") is not False or given.get("unfurl_media") is not False:
             self._fault("chat.postMessage: would unfurl")
+        named = given["channel"], str(given.get("client_msg_id", ""))
+        if self.knows_repeats and named in self.posted:
+            if (given["channel"], self.posted[named]) not in self.messages:
+                raise Refused("duplicate_message_not_found")
+            return {"ts": self.posted[named], "channel": given["channel"]}
         ts = self.ts()
+        if named[1]:
+            self.posted[named] = ts
         self.messages[given["channel"], ts] = Stored(
             given["channel"], ts, given["text"], given.get("blocks") or [], given.get("thread_ts")
         )
@@ -465,6 +478,8 @@ class SlackServer:
 
     async def _hook(self, request: web.Request) -> web.Response:
         url = f"{self.url}{request.path}"
+        if url in self.hang_up and request.transport is not None:
+            request.transport.close()
         if self._urls.get(url, 5) >= 5:
             return web.json_response({"ok": False, "error": "used_url"}, status=404)
         self._urls[url] += 1

@@ -106,6 +106,19 @@ def of_interaction(body: Mapping[str, Any]) -> Scene:
     )
 
 
+def of_any(body: Mapping[str, Any]) -> Scene | None:
+    """The scene of a whole request; None where nobody waits for an answer (the Home tab, say).
+
+    A submitted dialogue's is where the person is reached anyhow: it names no channel.
+    """
+    event = body.get("event")
+    if isinstance(event, Mapping):
+        spoken_to = event.get("type") in ("app_mention", "message") and event.get("user")
+        return of_message(event) if spoken_to else None
+    scene = of_command(body) if "command" in body else of_interaction(body)
+    return scene if scene.member else None
+
+
 def of_message(event: Mapping[str, Any]) -> Scene:
     """The scene of a message to us: answers go into its thread."""
     return Scene(
