@@ -239,13 +239,18 @@ def _note(reply: Reply, texts: Texts, files: Mapping[str, str]) -> Message:
 
 
 def _within(blocks: list[Block]) -> list[Block]:
-    """As many blocks as a message holds: all of them, unless something is far longer than ours."""
+    """As many blocks as a message holds: all of them, unless something is far longer than ours.
+    Buttons stay, whatever is left out above them."""
+    pressed = [block for block in blocks if block["type"] == "actions"][: limits.BLOCKS]
+    room = limits.MESSAGE - limits.weight(pressed)
     kept: list[Block] = []
-    for block in blocks[: limits.BLOCKS]:
-        if limits.weight([*kept, block]) > limits.MESSAGE:
+    for block in blocks:
+        if block["type"] == "actions":
+            continue
+        if len(kept) + len(pressed) >= limits.BLOCKS or limits.weight([*kept, block]) > room:
             break
         kept.append(block)
-    return kept
+    return [*kept, *pressed]
 
 
 def _fallback(reply: Reply) -> str:
