@@ -14,8 +14,8 @@ from tests.conftest import sound
 from tests.core.test_commands import picture
 from tests.slack.conftest import Studio
 from tests.slack.person import Person, buttons, until
-from tests.slack.server import Stored
 from tests.slack.test_slack_cards import card_in
+from tests.slack.world import Stored
 
 HELD = Verdict(
     outcome=Outcome.HOLD,

@@ -24,9 +24,10 @@ from tests.conftest import row
 from tests.core.test_commands import picture
 from tests.slack.conftest import Studio
 from tests.slack.person import Person, until
-from tests.slack.server import APP_TOKEN, BOT_TOKEN, SlackServer, Stored
+from tests.slack.server import SlackServer
 from tests.slack.test_slack_cards import card_in
 from tests.slack.test_slack_delivery import delivered, results
+from tests.slack.world import APP_TOKEN, BOT_TOKEN, Stored
 
 
 def shown_file(message: Stored) -> str | None:
