@@ -17,13 +17,13 @@ from bot.commands import COMMANDS, PRESSES
 from bot.core.command import Core
 from bot.core.reply import Reply
 from bot.core.services import Services
-from storage.models import Generation, Workspace
+from storage.models import Generation, Job, Workspace
 from storage.review import redraw
 from storage.schema import Event, EventType, GenerationStatus, Platform, Role
 from tests.conftest import row
-from tests.core.test_commands import picture
+from tests.core.test_commands import answer, picture
 from tests.slack.conftest import Studio
-from tests.slack.person import Person, until
+from tests.slack.person import Person, buttons, until
 from tests.slack.server import SlackServer
 from tests.slack.test_slack_cards import card_in
 from tests.slack.test_slack_delivery import delivered, results
@@ -118,6 +118,44 @@ async def test_a_known_card_that_was_deleted_is_posted_as_another(
     job_id = await studio.finish(picture(studio.put()))
     await delivered(studio, job_id)
     assert len(results(studio)) == 1
+
+
+async def test_a_placeholder_that_stays_behind_brings_the_card_into_its_place(
+    studio: Studio, ann: Person
+) -> None:
+    """Slack took it, and the answer was lost: what is left has a button that heals it."""
+    studio.server.break_next("chat.postMessage", "before", times=1)
+    await ann.slash("/imagine a tree")
+    await until(lambda: studio.server.trouble["chat.postMessage"].times == 0)
+    studio.server.break_next("chat.postMessage", "after", times=1)
+    job_id = await studio.finish(picture(studio.put()))
+    await delivered(studio, job_id)
+    (card,) = results(studio)
+    (stale,) = [m for m in studio.server.in_channel("C1") if m is not card]
+    await ann.press(stale, "show")
+    await until(lambda: buttons(stale.blocks, "reroll"))
+    assert len(studio.server.in_channel("C1")) == 2, "healed, not said a third time"
+
+
+async def test_a_stream_whose_beginning_was_lost_is_not_begun_again(
+    studio: Studio, ann: Person
+) -> None:
+    studio.server.break_next("chat.startStream", "after", times=1)
+    await ann.write("what is the capital of France?")
+    await until(lambda: studio.database.read(lambda s: s.exec(select(Job)).first()))
+    claim = await studio.begin()
+    await studio.say(claim.job_id, "Paris.", lambda: studio.server.of("chat.startStream"))
+
+    def goes_on() -> bool:
+        for budget in (studio.presenter._budget, studio.presenter._stream_budget):
+            budget._closed_until = 0.0  # the pause after trouble, cut short
+        return any("More" in m.shown() for m in studio.server.in_channel(ann.direct))
+
+    await studio.say(claim.job_id, "Paris. More.", goes_on)
+    job_id = await studio.end(claim, answer("Paris."))
+    await delivered(studio, job_id)
+    assert len(studio.server.of("chat.startStream")) == 1
+    assert len(results(studio, ann.direct)) == 1
 
 
 async def test_a_file_that_slack_does_not_show_us_is_said(studio: Studio, ann: Person) -> None:

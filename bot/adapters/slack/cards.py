@@ -20,7 +20,8 @@ from bot.adapters.slack.render import (
     words_for,
 )
 from bot.core.quiet import for_all, for_one, is_delicate, mark_of
-from bot.core.reply import Document, Reply
+from bot.core.reply import Button, Document, Reply, Verb
+from bot.core.texts import Texts
 from storage.errors import AtelierError
 from storage.posts import Placed, Posts
 from storage.schema import TERMINAL_STATUSES, JobStatus, Platform
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _KNOWN_AND_GONE = frozenset({"duplicate_message_not_found", "duplicate_channel_not_found"})
 """Slack took this very message before, and somebody has deleted it since."""
+_KEPT = 1_000
 PREVIEW_S = 8.0
 """Shortest time between two previews of one job: each is an upload of its own."""
 
@@ -81,6 +83,7 @@ class Cards:
         running = Reply(
             job_id=reply.job_id, kind=reply.kind, status=JobStatus.RUNNING, author=reply.author,
             prompt=reply.prompt, title=texts("status.running"), locale=reply.locale,
+            buttons=(_show(reply, texts),),
         )  # fmt: skip
         placed = await self.post(placed, message(running, texts), reply.locale)
         if placed.address.message is None:
@@ -180,6 +183,8 @@ class Cards:
         last, now = self._previewed.get(placed.job_id, float("-inf")), self._clock()
         if blob is None or reply.status is not JobStatus.RUNNING or now - last < PREVIEW_S:
             return {}
+        if len(self._previewed) > _KEPT:  # jobs that ended without a last drawing
+            self._previewed = {j: at for j, at in self._previewed.items() if now - at < PREVIEW_S}
         self._previewed[placed.job_id] = now
         name = f"atelier-preview-{placed.job_id[-6:].lower()}"
         alt = words_for(reply.locale)("slack.preview", prompt=reply.prompt[:300])
@@ -273,6 +278,11 @@ class Cards:
                 link_names=False, parse="none",
             )
         )  # fmt: skip
+
+
+def _show(reply: Reply, texts: Texts) -> Button:
+    """For a placeholder that stays behind: it brings the card into its place."""
+    return Button(verb=Verb.SHOW, target=reply.job_id or "", label=texts("slack.home.show"))
 
 
 def once_of(placed: Placed, channel: str, part: int = 0) -> str:

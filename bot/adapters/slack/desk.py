@@ -191,11 +191,21 @@ class Desk:
         if view:
             await self._fill(view, scene, person, reply)
         elif verb == Verb.SHOW and reply.job_id is not None:
-            await self._again(scene, person, reply)
+            if await self._is_left_behind(scene):
+                await self.presenter.redraw_copy(reply, scene.channel, scene.message)
+            else:
+                await self._again(scene, person, reply)
         else:
             await self.show(scene, person, reply)
             if reply.job_id is not None and EFFECTS.get(Verb(verb)) is Effect.CARD:
                 await self.presenter.redraw_copy(reply, scene.channel, scene.message)
+
+    async def _is_left_behind(self, scene: Scene) -> bool:
+        """Whether the message pressed is a placeholder whose time-out came after Slack had it."""
+        if scene.message is None or not scene.lasting:
+            return False
+        posts = self.core.services.posts
+        return await posts.at(Platform.SLACK, scene.channel, scene.message) is None
 
     async def _fill(self, view: str, scene: Scene, person: Person, reply: Reply) -> None:
         texts = words_for(person.locale)

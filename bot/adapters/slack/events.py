@@ -27,6 +27,8 @@ class Scene:
     thread: str | None = None
     message: str | None = None
     """The message whose button was pressed or whose menu was used."""
+    lasting: bool = False
+    """That message is one for all, which can be redrawn: no private note, no Home tab."""
     response_url: str = ""
     """Takes private notes for half an hour; used for those only."""
     trigger: str = ""
@@ -101,6 +103,7 @@ def of_interaction(body: Mapping[str, Any]) -> Scene:
         channel=str(channel),
         thread=message.get("thread_ts") or container.get("thread_ts"),
         message=message.get("ts") or container.get("message_ts"),
+        lasting=container.get("type") == "message" and not container.get("is_ephemeral"),
         response_url=str(body.get("response_url") or ""),
         trigger=str(body.get("trigger_id") or ""),
     )
