@@ -20,7 +20,8 @@ class PlatformPart(Presenter, Notifier, Protocol):
     """A presenter that also keeps its platform connected."""
 
     async def run(self) -> None:
-        """Connect, serve and reconnect until cancelled; trouble of the platform's ends nothing."""
+        """Connect, serve and reconnect until cancelled; a platform that is away or unwell ends
+        nothing. Raises ``OperatorError`` for what only the operator can mend (Discord's token)."""
 
 
 MakePlatforms = Callable[[BotSettings, Core, Say], Mapping[Platform, PlatformPart]]

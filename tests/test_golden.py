@@ -46,7 +46,7 @@ def as_web(reply: Reply, locale: str) -> str:
 
 def as_slack(reply: Reply, locale: str) -> str:
     texts = slack.words_for(locale)
-    files = {p.blob: f"F{i}" for i, p in enumerate(reply.pictures) if p.blob}
+    files = {slack.file_key(p): f"F{i}" for i, p in enumerate(reply.pictures) if p.blob}
     drawn = slack.message(reply, texts, files)
     return json.dumps(
         {"text": drawn.text, "blocks": drawn.blocks}, ensure_ascii=False, indent=1, sort_keys=True

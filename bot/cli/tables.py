@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bot.cli.make import OWNER
 from bot.cli.studio import logging_to
-from bot.core.cards import facts
+from bot.core.job_card import facts
 from bot.instance import make_home, read_instance
 from bot.machine import gpu_bytes
 from bot.settings import BotSettings, load_settings

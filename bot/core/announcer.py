@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bot.core import review_room
@@ -20,6 +21,10 @@ from storage.schema import Address, Millis, Platform, Verdict
 log = logging.getLogger(__name__)
 
 LISTED = 10
+ENOUGH = 3
+"""Workspaces of an unwell platform that are tried in one sweep."""
+LONGEST_REST_MS = 60_000
+"""Between two tries to tell one workspace."""
 OPENED = 5
 """Late cases that get a button of their own."""
 
@@ -30,34 +35,44 @@ class Announcer:
     def __init__(self, services: Services, notifiers: Mapping[Platform, Notifier]) -> None:
         self._services = services
         self._notifiers = dict(notifiers)
+        self._rests: dict[str, tuple[int, Millis]] = {}
+        """A workspace that could not be told: how often in a row, and until when it rests."""
 
     async def announce_cases(self) -> int:
         """Put the card of every new case into its workspace's review channel, once.
 
-        Returns how many were put. A workspace whose platform is unwell is tried again at the next
-        sweep, and keeps no other waiting.
+        Returns how many were put. A workspace that cannot be told just now, because its platform is
+        unwell or a card cannot be drawn, keeps no other from its turn.
         """
         services, put = self._services, 0
-        unwell: set[str] = set()
+        left_out: set[str] = set()
+        troubles: Counter[Platform] = Counter()
         while True:
             waiting = await services.database.look(
-                cases.unannounced, platforms=list(self._notifiers), without=frozenset(unwell)
+                cases.unannounced,
+                platforms=list(self._notifiers),
+                without=left_out | self._resting(),
             )
-            before = len(unwell)
+            failed: set[str] = set()
             for case, space, channel in waiting:
-                if space.id in unwell:
+                if space.id in self._resting() or troubles[space.platform] >= ENOUGH:
                     continue
                 try:
                     await self._announce(case, space, channel)
                     put += 1
                 except RetryLater as error:
                     log.info("case %s is announced later: %s", case.id, error)
-                    unwell.add(space.id)
-                except AtelierError:
-                    log.exception("case %s could not be announced", case.id)
-                    unwell.add(space.id)
-            if len(unwell) == before:
+                    self._rest(space.id)
+                    troubles[space.platform] += 1
+                    failed.add(space.id)
+                except Exception:
+                    # Delivery has one of the three broad excepts, and this is a part of it: a case
+                    # that cannot be drawn keeps neither others nor the housekeeping waiting.
+                    log.exception("bug while announcing case %s", case.id)
+                    failed.add(space.id)
+            if not failed:
                 return put
+            left_out |= failed
 
     async def _announce(self, case: Case, space: Workspace, channel: str) -> None:
         services, now, texts = self._services, self._services.clock(), self._texts(space)
@@ -71,30 +86,43 @@ class Announcer:
                 translations.want, case.id, texts.locale, workspace_id=space.id, now=now
             )
         await self._say(space, channel, card)
+        self._rests.pop(space.id, None)
         await services.database.run(cases.announced, case.id, now=now)
 
     async def announce_breaches(self) -> int:
         """Say which cases became late, once a case, one message a workspace; returns how many."""
-        services, now = self._services, self._services.clock()
-        said = 0
-        unwell: set[str] = set()
+        services, now, said = self._services, self._services.clock(), 0
         while True:
             taken = await services.database.run(
                 review_due.take_breaches, platforms=list(self._notifiers), now=now,
-                without=frozenset(unwell),
+                without=self._resting(),
             )  # fmt: skip
-            before = len(unwell)
+            failed = False
             for space, channel, late in taken:
                 try:
                     await self._say(space, channel, late_card(late, self._texts(space), now))
-                except AtelierError as error:
-                    log.info("late cases are announced later: %s", error)
+                    said += len(late)
+                except Exception as error:  # as above
+                    log.info(
+                        "late cases are announced later: %s", error,
+                        exc_info=None if isinstance(error, AtelierError) else error,
+                    )  # fmt: skip
                     await services.database.run(review_due.give_back, [case.id for case in late])
-                    unwell.add(space.id)
-                    continue
-                said += len(late)
-            if len(unwell) == before:
+                    self._rest(space.id)
+                    failed = True
+            if not failed:
                 return said
+
+    def _resting(self) -> frozenset[str]:
+        """The workspaces that are left alone just now."""
+        now = self._services.clock()
+        return frozenset(space for space, (_, until) in self._rests.items() if until > now)
+
+    def _rest(self, workspace_id: str) -> None:
+        """Leave a workspace alone for longer and longer: a storm is not answered with one."""
+        tries = self._rests.get(workspace_id, (0, 0))[0] + 1
+        pause = min(2_000 * 2 ** (min(tries, 10) - 1), LONGEST_REST_MS)
+        self._rests[workspace_id] = (tries, self._services.clock() + pause)
 
     async def _say(self, space: Workspace, channel: str, reply: Reply) -> None:
         platform = Platform(space.platform)

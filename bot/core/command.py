@@ -28,6 +28,7 @@ from storage.errors import (
     RetryLater,
 )
 from storage.registry import Registry
+from storage.rules import rules_of
 from storage.schema import (
     Address,
     Frozen,
@@ -294,6 +295,16 @@ class Core:
         known = press.verb if press.verb in self.presses else "unknown"
         return await self._timed(known, self._guarded(run, texts, taken))
 
+    async def spoken(self, who: Who, own: str) -> str:
+        """The language of a card that everybody reads: the one its workspace has chosen, or else
+        ``own``, the language of who asked."""
+        try:
+            actor = await self.services.actor(who)
+        except AtelierError:
+            log.warning("the workspace's language could not be read")
+            return own
+        return rules_of(actor.workspace.settings).locale or own
+
     async def _timed(self, name: str, answer: Awaitable[Reply]) -> Reply:
         trace.begin()
         began = time.perf_counter()
@@ -364,6 +375,7 @@ def error_reply(error: MemberError, texts: Texts) -> Reply:
         exit_code=error.exit_code,
         data={
             "code": error.code,
+            "kind": type(error).__name__,
             "params": error.params,
             "verdict": error.verdict if isinstance(error, Refused) else None,
         },

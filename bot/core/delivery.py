@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from bot.core.announcer import Announcer
@@ -35,6 +35,8 @@ PAUSES_MS = (2_000, 5_000, 15_000, 60_000)
 """Between tries to deliver one job to a platform that is unwell; the last one repeats."""
 AT_ONCE = 8
 """Cards delivered at a time."""
+REDRAWS = 16
+"""Cards redrawn at a time."""
 UPDATE_S = 0.2
 """Shortest time between two progress updates of one job: five a second."""
 
@@ -92,17 +94,34 @@ class Delivery:
             self._tick.set()
 
     async def _update(self) -> None:
-        """Redraw jobs that changed, coalesced: a hundred events in a tick are one update."""
-        while True:
+        """Redraw jobs that changed, coalesced: a hundred events in a tick are one update.
+
+        Several at once, each job once: one card that a platform takes its time with (an upload, a
+        pause it wants) must not stop everybody's progress.
+        """
+        drawing: set[str] = set()
+        room = asyncio.Semaphore(REDRAWS)
+
+        async def one(job_id: str) -> None:
             try:
-                async with asyncio.timeout(UPDATE_S):
-                    await self._tick.wait()
-            except TimeoutError:
-                pass
-            self._tick.clear()
-            batch, self._stale = self._stale, set()
-            for job_id in batch:
-                await self._refresh(job_id)
+                async with room:
+                    await self._refresh(job_id)
+            finally:
+                drawing.discard(job_id)
+
+        async with asyncio.TaskGroup() as going:
+            while True:
+                try:
+                    async with asyncio.timeout(UPDATE_S):
+                        await self._tick.wait()
+                except TimeoutError:
+                    pass
+                self._tick.clear()
+                batch, self._stale = self._stale, set()
+                self._stale |= batch & drawing
+                for job_id in batch - drawing:
+                    drawing.add(job_id)
+                    going.create_task(one(job_id))
 
     async def _refresh(self, job_id: str) -> None:
         """One of the three broad excepts: one job's bad card must not stop the others."""
@@ -129,6 +148,7 @@ class Delivery:
             self._postpone(job_id)
         except NotFound:
             log.debug("update of %s dropped", job_id)
+            self._places.pop(job_id, None)
         except AtelierError:
             log.exception("update of %s failed", job_id)
         except Exception:
@@ -143,24 +163,27 @@ class Delivery:
         return place
 
     async def _sweep(self) -> None:
-        wiped = kept = cleared = float("-inf")
         loop = asyncio.get_running_loop()
+        chores: dict[str, tuple[Callable[[], Awaitable[object]], float]] = {
+            "delivery": (self.sweep, 0.0),
+            "cases": (self.announcer.announce_cases, 0.0),
+            "late cases": (self.announcer.announce_breaches, 0.0),
+            "ended tokens": (self._services.posts.wipe, WIPE_S),
+            "retention": (self.keep_house, KEEP_S),
+            "litter": (self.clear_away, CLEAR_S),
+        }
+        due = dict.fromkeys(chores, float("-inf"))
         while True:
-            try:
-                await self.sweep()
-                await self.announcer.announce_cases()
-                await self.announcer.announce_breaches()
-                if loop.time() - wiped > WIPE_S:
-                    await self._services.posts.wipe()
-                    wiped = loop.time()
-                if loop.time() - kept > KEEP_S:
-                    await self.keep_house()
-                    kept = loop.time()
-                if loop.time() - cleared > CLEAR_S:
-                    await self.clear_away()
-                    cleared = loop.time()
-            except Exception:
-                log.exception("sweep failed")
+            for name, (chore, every) in chores.items():
+                if loop.time() < due[name]:
+                    continue
+                try:
+                    await chore()
+                    due[name] = loop.time() + every
+                except Exception:
+                    # Each for itself: what fails every time must not keep the others from theirs.
+                    log.exception("%s failed", name)
+                    due[name] = loop.time() + min(every, WIPE_S)
             await asyncio.sleep(SWEEP_S)
 
     async def sweep(self) -> int:

@@ -108,7 +108,9 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
             if offer:
                 raise Refused("ip_refused", verdict=verdict.public(), rewrite=offer)
         name = context.texts(f"category.{code}")
-        raise Refused("prompt_refused", verdict=verdict.public(), category=name)
+        raise Refused(
+            "prompt_refused", verdict=verdict.public(), category=name, category_code=str(code)
+        )
     return verdict
 
 

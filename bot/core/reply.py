@@ -130,6 +130,15 @@ EFFECTS: Mapping[Verb, Effect] = MappingProxyType(
 """Whatever the effect, a reply without ``job_id`` and form is a private sentence: a no."""
 
 
+def makes_card(verb: str, values: Mapping[str, Any] | None = None) -> bool:
+    """Whether a press draws a job's card, which others read too; the rest is between us two.
+
+    A dialogue is for one person; what it sends (``values``) makes a card when it began on one.
+    """
+    known = EFFECTS.get(Verb(verb)) if verb in set(Verb) else None
+    return known in (Effect.CARD, Effect.NEW) or (verb in (Verb.EDIT, Verb.REWORD) and bool(values))
+
+
 class Button(Frozen):
     """Something to press."""
 

@@ -176,8 +176,9 @@ async def test_undo_and_questions_reach_the_card(
 
 
 async def test_a_new_case_goes_into_the_review_channel_once(
-    fake: FakeAdapter, services: Services, database: Database, delivery: Delivery
-) -> None:
+    fake: FakeAdapter, services: Services, database: Database, delivery: Delivery,
+    clock: HandClock,
+) -> None:  # fmt: skip
     job = (await fake.say("imagine", prompt="a statue")).job_id or ""
     hold(database, services, job, Category.SEX)
     assert await delivery.announcer.announce_cases() == 0, "no review channel was chosen"
@@ -190,6 +191,7 @@ async def test_a_new_case_goes_into_the_review_channel_once(
     database.write(choose)
     fake.fail_before = 1
     assert await delivery.announcer.announce_cases() == 0
+    clock.advance(2_000)  # an unwell platform is left alone for a moment
     assert await delivery.announcer.announce_cases() == 1
     assert await delivery.announcer.announce_cases() == 0
     [(address, card)] = fake.notices

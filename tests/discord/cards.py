@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.core.cards import card
+from bot.core.job_card import card
 from bot.core.reply import Reply
 from bot.core.texts import texts_for
 from storage.models import Generation, Job

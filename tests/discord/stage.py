@@ -100,6 +100,12 @@ class Stage:
         me = self.env.backend.bot_user.id
         return [m for m in self.messages(channel) if m.author_id == me]
 
+    def direct_messages(self) -> list[Message]:
+        """What the bot wrote to Ann alone, oldest first."""
+        channel = self.env.backend.dm_channels.get(self.ann.id)
+        stored = self.env.backend.messages.get(channel or 0, {})
+        return [stored[key] for key in sorted(stored)]
+
     def shown(self, message: Message) -> Any:
         """A message as people hold it, to press its buttons."""
         from simcord.results import to_discord_message

@@ -109,7 +109,15 @@ async def test_09_a_hold_says_why_in_words(stage: Stage) -> None:
     await imagine(stage)
     stage.finish(stage.picture(verdict=held()))
     await stage.deliver()
-    assert "threats and violence" in texts_of(stage.cards()[0])
+    (card,) = stage.cards()
+    assert "threats and violence" not in texts_of(card), "why is not for the whole channel"
+    assert "was told why" in texts_of(card)
+    (note,) = stage.direct_messages()
+    assert "threats and violence" in texts_of(note)
+    assert stage.jobs()[0].id in texts_of(note), "and where its buttons are"
+    assert labels_of(note) == [], "a server's buttons are dead in direct messages"
+    await stage.deliver()
+    assert len(stage.direct_messages()) == 1
 
 
 async def test_10_a_result_is_posted_although_the_token_has_ended(stage: Stage) -> None:

@@ -215,16 +215,9 @@ async def test_a_card_that_was_deleted_is_not_put_back_but_its_owner_gets_the_re
     stage.finish(stage.picture())
     await stage.deliver()
     assert stage.cards() == []
-    (direct,) = direct_messages(stage)
+    (direct,) = stage.direct_messages()
     assert direct.attachments
     assert stage.jobs()[0].delivered_at is not None
-
-
-def direct_messages(stage: Stage) -> list[Any]:
-    """What the bot wrote to Ann alone."""
-    channel = stage.env.backend.dm_channels.get(stage.ann.id)
-    stored = stage.env.backend.messages.get(channel or 0, {})
-    return [stored[key] for key in sorted(stored)]
 
 
 async def test_a_message_too_large_for_discord_is_made_smaller(stage: Stage) -> None:
@@ -280,7 +273,7 @@ async def test_where_nobody_installed_us_the_strict_default_rules_and_nothing_is
     await stage.env.advance_time(14 * 60)
     stage.finish(stage.picture())
     await stage.deliver()
-    (direct,) = direct_messages(stage)
+    (direct,) = stage.direct_messages()
     assert direct.attachments
 
 
@@ -296,7 +289,7 @@ async def test_without_the_right_to_post_the_card_is_the_private_answer_then_a_d
     await stage.deliver()
     assert result.response is not None
     assert result.response.attachments, "in time, the answer itself becomes the result"
-    assert direct_messages(stage) == []
+    assert stage.direct_messages() == []
 
 
 async def test_after_13_minutes_a_private_card_moves_to_a_direct_message(stage: Stage) -> None:
@@ -305,12 +298,13 @@ async def test_after_13_minutes_a_private_card_moves_to_a_direct_message(stage: 
     await stage.env.advance_time(13 * 60 + 1)
     stage.finish(stage.picture())
     await stage.deliver()
-    (direct,) = direct_messages(stage)
+    (direct,) = stage.direct_messages()
     assert direct.attachments
-    assert "Reroll" in labels_of(direct)
+    assert labels_of(direct) == [], "a server's buttons are dead in direct messages"
+    assert f"use /job there with {stage.jobs()[0].id}" in texts_of(direct)
     assert stage.jobs()[0].delivered_at is not None
     await stage.deliver()
-    assert len(direct_messages(stage)) == 1
+    assert len(stage.direct_messages()) == 1
 
 
 async def test_a_private_result_is_never_in_the_channel(stage: Stage) -> None:
@@ -332,7 +326,7 @@ async def test_a_public_card_that_had_to_be_private_moves_to_the_channel_when_it
     stage.finish(stage.picture())
     await stage.deliver()
     assert len(stage.cards()) == 1
-    assert direct_messages(stage) == []
+    assert stage.direct_messages() == []
 
 
 async def test_a_token_that_discord_refuses_is_not_used_again(stage: Stage) -> None:
@@ -341,7 +335,7 @@ async def test_a_token_that_discord_refuses_is_not_used_again(stage: Stage) -> N
     stage.env.inject_error("PATCH", "/webhooks/*/*/messages/*", status=401, code=50027, times=None)
     stage.finish(stage.picture())
     await stage.deliver()
-    assert len(direct_messages(stage)) == 1
+    assert len(stage.direct_messages()) == 1
 
 
 async def test_with_every_way_closed_the_job_ends_in_the_history(stage: Stage) -> None:
@@ -352,7 +346,7 @@ async def test_with_every_way_closed_the_job_ends_in_the_history(stage: Stage) -
     stage.finish(stage.picture())
     await stage.deliver()
     assert stage.jobs()[0].delivered_at is not None, "it is not tried for ever"
-    assert direct_messages(stage) == []
+    assert stage.direct_messages() == []
 
 
 async def test_a_long_private_answer_goes_along_as_a_file(stage: Stage) -> None:

@@ -158,3 +158,31 @@ def test_a_link_of_ours_is_a_button_that_opens_it() -> None:
     within_limits(page)
     (button,) = [n for n in walk(components(page.view)) if n.get("url")]
     assert (button["url"], button["label"], button["style"]) == (url, "Open", 5)
+
+
+@pytest.mark.parametrize("mark", ["*_~`", "字", "plain words "])
+@pytest.mark.parametrize("long", [10, 900, 3_150])
+def test_no_note_is_refused_for_its_length_and_no_fact_is_lost(mark: str, long: int) -> None:
+    """A case with everything there is: what Discord refuses, no moderator sees."""
+    facts = tuple(Field(label=f"fact {n}", value=(mark * 400)[:290] + f"={n}") for n in range(12))
+    button = Button(verb=Verb.APPROVE, target=JOB, label="Approve")
+    note = Reply(title=mark * 40, text=(mark * 4000)[:long], fields=facts, buttons=(button,))
+    drawn = pages(note, words_for("en"))
+    assert all(page.view.content_length() <= 4_000 for page in drawn)
+    shown = "".join(dump([page]) for page in drawn)
+    assert all(f"={n}" in shown for n in range(12))
+    assert "at1:approve" in dump(drawn[-1:]), "the buttons are on the last page"
+
+
+def test_a_card_with_long_reasons_for_four_pictures_is_accepted() -> None:
+    picture = Picture(
+        generation_id=JOB, blob=None, alt="a", width=64, height=64, seed=1, note="Held for review"
+    )
+    reply = Reply(
+        job_id=JOB, kind=JobKind.IMAGE, status=JobStatus.SUCCEEDED, tone=Tone.WARN, title="Denied",
+        prompt="*_~`" * 250, author="*" * 80, text="why " * 900, pictures=(picture,) * 4,
+        fields=(Field(label="Not wanted", value="*" * 1000),),
+    )  # fmt: skip
+    (page,) = pages(reply, words_for("en"))
+    assert page.view.content_length() <= 4_000
+    assert "…" in dump([page]), "and what is left out is shown to be"

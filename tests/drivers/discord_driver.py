@@ -98,7 +98,8 @@ class DiscordDriver:
         ]  # fmt: skip
 
     async def notes(self, who: str) -> list[str]:
-        return self.seen.get(who, [])
+        direct = self.stage.direct_messages() if who == "ann" else []
+        return [*map(texts_of, direct), *self.seen.get(who, [])]
 
     async def deliver(self, times: int = 1) -> None:
         for _ in range(times):

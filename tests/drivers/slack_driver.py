@@ -16,7 +16,8 @@ from storage.schema import Event, EventType, Platform
 from tests.drivers import Card
 from tests.slack.conftest import Studio, run_bot
 from tests.slack.person import Person
-from tests.slack.server import SlackServer, Stored
+from tests.slack.server import SlackServer
+from tests.slack.world import Stored
 
 _ACTIVE = re.compile(r"<(?:[@#]|!(?!date\^)|https?:)[^>]*>")
 """What Slack makes a mention or a link of; a bare @here needs ``link_names``, which its rules in

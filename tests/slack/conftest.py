@@ -29,7 +29,8 @@ from storage.schema import Event, EventType, JobKind, JobStatus, Platform
 from tests.conftest import START
 from tests.fakes import make_services
 from tests.slack.person import Person, until
-from tests.slack.server import APP_TOKEN, BOT_TOKEN, SlackServer
+from tests.slack.server import SlackServer
+from tests.slack.world import APP_TOKEN, BOT_TOKEN
 
 BOTH = {JobKind.IMAGE: 4, JobKind.CHAT: 4}
 

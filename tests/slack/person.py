@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.slack.server import WORKSPACE, SlackServer, Stored
+from tests.slack.server import SlackServer
+from tests.slack.world import WORKSPACE, Stored
 
 
 @dataclass

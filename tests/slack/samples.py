@@ -9,7 +9,10 @@ from storage.schema import JobKind, JobStatus
 JOB = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 MADE = "01BX5ZZKBKACTAV9WEVGEMMVS0"
 AT = 1_900_000_000_000
-FILES = {f"{n:02x}/{'ab' * 16}.png": f"F00000000{n}" for n in range(4)}
+BLOBS = [f"{n:02x}/{'ab' * 16}.png" for n in range(4)]
+FILES = {blob: f"F00000000{n}" for n, blob in enumerate(BLOBS)} | {
+    f"{BLOBS[0]}#veiled": "F000000009"
+}
 PROMPTS = {"en": "a red apple on a wooden table, soft light", "zh": "木桌上的一个红苹果，柔和的光"}
 ANSWERS = {
     "en": (
@@ -58,7 +61,7 @@ def samples(locale: str) -> dict[str, Reply]:
             generation_id=MADE, blob=blob, alt=texts("picture.alt", prompt=prompt, seed=7 + n),
             width=512, height=512, seed=7 + n, buttons=own,
         )
-        for n, blob in enumerate(FILES)
+        for n, blob in enumerate(BLOBS)
     )  # fmt: skip
     facts = (
         Field(label=texts("field.seed"), value="7", code=True),

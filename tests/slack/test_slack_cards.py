@@ -27,7 +27,7 @@ from tests.conftest import row, sound
 from tests.core.test_commands import answer, picture
 from tests.slack.conftest import Studio
 from tests.slack.person import Person, buttons, until
-from tests.slack.server import Stored
+from tests.slack.world import Stored
 
 
 async def card_in(studio: Studio, channel: str = "C1", nth: int = 0) -> Stored:

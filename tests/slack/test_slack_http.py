@@ -21,8 +21,9 @@ from storage.models import Job
 from storage.schema import JobStatus
 from tests.slack.conftest import Studio, run_bot
 from tests.slack.person import until
-from tests.slack.server import WORKSPACE, SlackServer
+from tests.slack.server import SlackServer
 from tests.slack.test_slack_cards import card_in
+from tests.slack.world import WORKSPACE
 
 SECRET = "0123456789abcdef0123456789abcdef"
 CANARY = "canary-words-of-a-member"

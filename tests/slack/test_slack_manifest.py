@@ -14,7 +14,7 @@ from bot.commands import COMMANDS
 from bot.root import known_commands
 from tests.slack import rules
 from tests.slack.conftest import Studio
-from tests.slack.server import ALL_SCOPES
+from tests.slack.world import ALL_SCOPES
 
 SOURCES = {p.name: p.read_text("utf-8") for p in FILE.parent.glob("*.py")}
 EVENT_SCOPES = {

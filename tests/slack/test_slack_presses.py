@@ -11,8 +11,8 @@ from tests.conftest import row, sound
 from tests.core.test_commands import answer, picture
 from tests.slack.conftest import Studio, run_bot
 from tests.slack.person import Person, buttons, until
-from tests.slack.server import Stored
 from tests.slack.test_slack_cards import card_in
+from tests.slack.world import Stored
 
 
 async def finished(

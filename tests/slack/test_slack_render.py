@@ -262,3 +262,12 @@ def test_a_link_of_ours_is_one_and_an_address_in_a_text_is_none() -> None:
              if e["type"] == "link"]  # fmt: skip
     assert links == [{"type": "link", "url": url, "text": "Open"}]
     assert url not in made.text, "a notification shows no secret"
+
+
+def test_buttons_stay_whatever_is_left_out_above_them() -> None:
+    fields = tuple(Field(label="label", value="*" * 400) for _ in range(20))
+    button = Button(verb=Verb.CONFIRM, target="x", label="Yes")
+    made = message(Reply(title="T", text="z" * 3_100, fields=fields, buttons=(button,)),
+                   words_for("en"))  # fmt: skip
+    assert made.blocks[-1]["type"] == "actions"
+    assert not rules.block_faults(made.blocks)

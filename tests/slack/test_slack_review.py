@@ -24,8 +24,8 @@ from tests.conftest import sound
 from tests.core.test_commands import picture
 from tests.slack.conftest import Studio
 from tests.slack.person import Person, buttons, until
-from tests.slack.server import WORKSPACE, Stored
 from tests.slack.test_slack_cards import card_in
+from tests.slack.world import WORKSPACE, Stored
 
 HELD = Verdict(
     outcome=Outcome.HOLD,

@@ -20,7 +20,8 @@ from bot.settings import BotSettings
 from storage.errors import RetryLater
 from storage.schema import Address, Platform
 from tests.slack.person import until
-from tests.slack.server import APP_TOKEN, BOT_TOKEN, SlackServer
+from tests.slack.server import SlackServer
+from tests.slack.world import APP_TOKEN, BOT_TOKEN
 
 SECRET = SecretStr("0123456789abcdef0123456789abcdef")
 

@@ -10,8 +10,8 @@ from tests.conftest import row
 from tests.core.test_commands import answer
 from tests.slack.conftest import Studio, run_bot
 from tests.slack.person import Person, buttons, until
-from tests.slack.server import STREAM_LIFE_S, Stored
 from tests.slack.test_slack_cards import card_in
+from tests.slack.world import STREAM_LIFE_S, Stored
 
 LONG = "One sentence. Two <sentences> & more. "
 

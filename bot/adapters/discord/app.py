@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import discord
@@ -80,7 +82,11 @@ class DiscordClient(discord.Client):
         await self.tree.set_translator(
             Words({locale: self.core.catalog(locale) for locale in LOCALES})
         )
-        await self.tree.sync()
+        try:
+            await self.tree.sync()
+        except app_commands.CommandSyncFailure:
+            # Our mistake, and no reason to answer nobody: those of the last start are still there.
+            log.exception("Discord does not take our commands")
 
     async def _run(
         self, interaction: discord.Interaction[Any], command: str, values: dict[str, Any]
@@ -93,15 +99,17 @@ class DiscordClient(discord.Client):
         self, interaction: discord.Interaction[Any], verb: str, target: str, *, ask: bool
     ) -> None:
         """One press of a button."""
-        try:
+        async with self._sorry(interaction):
             await press(self.desk, interaction, verb, target, ask=ask)
-        except EXPECTED as error:
-            log.info("a press was not answered (%s)", fault_of(error))
 
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
         """Dialogues that come back: by their id, whether this process opened them or another."""
         if interaction.type is not discord.InteractionType.modal_submit:
             return
+        async with self._sorry(interaction):
+            await self._submitted(interaction)
+
+    async def _submitted(self, interaction: discord.Interaction[Any]) -> None:
         data: Any = interaction.data or {}
         custom_id = str(data.get("custom_id", ""))
         if custom_id.startswith(f"{FORM}{_START}:"):
@@ -144,10 +152,22 @@ class DiscordClient(discord.Client):
     async def _failed(
         self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError
     ) -> None:
-        """What is wrong before our code is reached: a command of an older sync, say. The member
-        gets Discord's own notice; what Discord refused afterwards is not an error of ours."""
+        """What is wrong before our code is reached (a command of an older sync, say) or outside
+        the core. What Discord refused is not an error of ours."""
         cause = getattr(error, "original", error)
         if isinstance(cause, EXPECTED):
             log.info("a command was not answered (%s)", fault_of(cause))
             return
         log.error("a command failed", exc_info=error)
+        await self.desk.sorry(interaction)
+
+    @asynccontextmanager
+    async def _sorry(self, interaction: discord.Interaction[Any]) -> AsyncIterator[None]:
+        """What Discord refuses is no error of ours; a bug is said to who waits, and goes on up."""
+        try:
+            yield
+        except EXPECTED as error:
+            log.info("an event was not answered (%s)", fault_of(error))
+        except Exception:
+            await self.desk.sorry(interaction)
+            raise

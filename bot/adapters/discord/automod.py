@@ -7,6 +7,7 @@ from typing import Any
 
 import discord
 
+from bot.adapters.discord.faults import EXPECTED
 from storage.errors import NotAllowed, RetryLater
 from storage.schema import Address
 
@@ -24,13 +25,14 @@ class AutomodReader:
         ``RetryLater`` when Discord is unwell.
         """
         try:
-            guild = self._client.get_guild(int(address.workspace))
+            number = int(address.workspace) if address.workspace.isdecimal() else 0
+            guild = self._client.get_guild(number)
             if guild is None:
                 raise NotAllowed("automod_forbidden")
             rules = await guild.fetch_automod_rules()
         except (discord.Forbidden, discord.NotFound) as error:
             raise NotAllowed("automod_forbidden") from error
-        except (discord.HTTPException, OSError) as error:
+        except EXPECTED as error:
             raise RetryLater("AutoMod rules could not be read now") from error
         return [
             {

@@ -17,14 +17,15 @@ from pydantic import SecretStr
 
 from bot.adapters.discord.faults import EXPECTED, Fault, fault_of
 from bot.adapters.discord.people import Scene
-from bot.adapters.discord.presenter import DiscordPresenter, is_fresh
+from bot.adapters.discord.placing import is_fresh
+from bot.adapters.discord.presenter import DiscordPresenter
 from bot.adapters.discord.render import Page, pages, words_for
 from bot.adapters.discord.wire import ANSWER, SILENT, laid_out
 from bot.core.command import Core, Handle, Invocation, Press
-from bot.core.reply import Document, Reply, Tone, Visibility
+from bot.core.refusal import translated
+from bot.core.reply import Document, Reply, Tone, Visibility, makes_card
 from bot.core.texts import Texts, pick_locale
-from storage.errors import AtelierError
-from storage.rules import rules_of
+from storage.schema import new_id
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +90,11 @@ class Desk:
         values: dict[str, Any] | None = None,
     ) -> Reply:
         """Ask the core what a press does. The caller shows the reply."""
+        public = scene.can_post and makes_card(verb, values)
         return await self.core.press(
             Press(
                 verb=verb, target=target, who=scene.who, address=scene.address,
-                locale=await self._spoken(interaction, scene, scene.can_post), values=values or {},
+                locale=await self._spoken(interaction, scene, public), values=values or {},
                 key=f"discord-{interaction.id}", venue=scene.venue,
                 handle=self._handle(interaction, scene.can_post),
             )
@@ -128,7 +130,24 @@ class Desk:
             if up:
                 return
             # Discord is unwell: delivery puts the card up when it is done; meanwhile say so here.
-        await self.say(interaction, translated(reply, pick_locale(scene.locale)))
+        await self.say(interaction, translated(reply, words_for(pick_locale(scene.locale))))
+
+    async def sorry(self, interaction: discord.Interaction[Any]) -> None:
+        """One calm sentence to who waits for an answer that a bug has swallowed. Never raises."""
+        if not interaction.response.is_done():
+            return  # Discord itself says that nothing came
+        words = words_for(pick_locale(str(interaction.locale)))
+        reference = new_id()[-8:]
+        log.error("the bug above is %s", reference)
+        text = words("error.lost", reference=reference)
+        page = pages(Reply(text=text, tone=Tone.BAD), words)[0]
+        try:
+            if _ANSWER in interaction.extras:
+                await self.show(interaction, page)
+            else:  # what a press has acknowledged is the card itself
+                await self.follow(interaction, page)
+        except EXPECTED as error:
+            log.info("nor was that taken (%s)", fault_of(error))
 
     async def say(self, interaction: discord.Interaction[Any], reply: Reply) -> None:
         """Make the private acknowledgement say this; what does not fit follows it."""
@@ -183,15 +202,10 @@ class Desk:
         self, interaction: discord.Interaction[Any], scene: Scene, public: bool
     ) -> str:
         """The language of a reply: a public card is in the one its workspace has chosen."""
+        own = spoken(interaction, scene, public)
         if public and scene.venue.installed:
-            try:
-                actor = await self.core.services.actor(scene.who)
-            except AtelierError:
-                log.warning("the workspace's language could not be read")
-            else:
-                if chosen := rules_of(actor.workspace.settings).locale:
-                    return chosen
-        return spoken(interaction, scene, public)
+            return await self.core.spoken(scene.who, own)
+        return own
 
     def _handle(self, interaction: discord.Interaction[Any], public: bool) -> Handle:
         answer = interaction.extras.get(_ANSWER)
@@ -219,14 +233,3 @@ def spoken(interaction: discord.Interaction[Any], scene: Scene, public: bool) ->
     if public and ours is not None and pick_locale(str(ours)) != "en":
         return str(ours)
     return scene.locale
-
-
-def translated(reply: Reply, locale: str) -> Reply:
-    """A private no in the language of who asked, whatever the card would have been in."""
-    params = reply.data.get("params")
-    if reply.code is None or not isinstance(params, dict):
-        return reply
-    words = words_for(locale)
-    if not words.has(f"error.{reply.code}"):
-        return reply
-    return reply.model_copy(update={"text": words(f"error.{reply.code}", **params)})

@@ -105,12 +105,11 @@ class Editor:
             del self._waiting[job]
             self._busy.add(job)
             self.touched(job, channel)
-            edits.create_task(self._one(job, channel, reply))
+            edits.create_task(self._one(job, channel, reply, place))
         return soonest
 
-    async def _one(self, job: str, channel: str, reply: Reply) -> None:
+    async def _one(self, job: str, channel: str, reply: Reply, place: _Channel) -> None:
         """One of the adapter's outer walls: one card's trouble must not stop the others."""
-        place = self._channels[channel]
         try:
             if not await self.edit(reply):
                 self._dead.add(job)

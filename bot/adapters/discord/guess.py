@@ -43,7 +43,7 @@ class Guesses:
         option: OptionInfo,
         so_far: str,
     ) -> list[app_commands.Choice[Any]]:
-        """What fits what was typed; what was typed itself when nothing else does."""
+        """What fits what was typed; when nothing does, Discord sends what was typed itself."""
         texts = words_for(pick_locale(str(interaction.locale)))
         wanted = so_far.strip().lower()
         busy = await self._busy() if option.name == "model" else {}

@@ -13,7 +13,7 @@ _LOOK_BACK = 50
 
 
 async def find_card(client: discord.Client, channel: int, job_id: str) -> int | None:
-    """The newest message of ours in a channel with a button of this job, or None.
+    """The newest message of ours in a channel that names this job (its buttons do), or None.
 
     Discord itself drops a second message with the same nonce for some minutes; this is for a
     longer absence. Without the right to read the channel's history there is nothing to find.
@@ -22,18 +22,19 @@ async def find_card(client: discord.Client, channel: int, job_id: str) -> int | 
         async for message in client.get_partial_messageable(channel).history(limit=_LOOK_BACK):
             if client.user is None or message.author.id != client.user.id:
                 continue
-            if any(job_id in custom_id for custom_id in custom_ids(message.components)):
+            if any(job_id in said for said in told(message.components)):
                 return message.id
     except EXPECTED:
         return None
     return None
 
 
-def custom_ids(components: Any) -> list[str]:
-    """Every ``custom_id`` in a message's components, however deep."""
+def told(components: Any) -> list[str]:
+    """Every ``custom_id`` and text in a message's components, however deep."""
     found: list[str] = []
     for component in components:
-        if isinstance(own := getattr(component, "custom_id", None), str):
-            found.append(own)
-        found += custom_ids(getattr(component, "children", ()))
+        for name in ("custom_id", "content"):
+            if isinstance(own := getattr(component, name, None), str):
+                found.append(own)
+        found += told(getattr(component, "children", ()))
     return found

@@ -54,11 +54,34 @@ def image_option(info: CommandInfo | None) -> str | None:
 
 
 def picture_of(message: discord.Message) -> Attachment | None:
-    """The first picture on a message, attached or in a card of ours."""
+    """The first picture on a message, attached or in a card of ours.
+
+    What a layout shows is in its components only: ``attachments`` is empty there, on purpose
+    (discord-api-docs#8277). A layout may show pictures of elsewhere too; those are not uploads.
+    """
     for file in message.attachments:
         if (file.content_type or "").startswith("image/"):
             return attached(file)
+    for media in _media(message.components):
+        if media.attachment_id is not None and (media.content_type or "").startswith("image/"):
+            return Attachment(
+                platform=Platform.DISCORD,
+                name=f"{media.attachment_id}",
+                url=media.url,
+                size=0,  # not told; what is read is counted
+                content_type=media.content_type or "",
+            )
     return None
+
+
+def _media(components: Any) -> list[discord.UnfurledMediaItem]:
+    """Every picture and film of a layout, in order, however deep."""
+    found: list[discord.UnfurledMediaItem] = []
+    for component in components:
+        if isinstance(component, discord.MediaGalleryComponent):
+            found += [item.media for item in component.items]
+        found += _media(getattr(component, "children", ()))
+    return found
 
 
 class Menus:
@@ -100,7 +123,7 @@ class Menus:
             await _say(interaction, "menu.no_picture")
             return
         words = words_for(pick_locale(str(interaction.locale)))
-        self.shelf.put(str(interaction.id), picture)
+        self.shelf.put(_shelved(interaction, str(interaction.id)), picture)
         form = Form(
             title=words("menu.start"),
             submit=words("form.submit"),
@@ -135,7 +158,7 @@ class Menus:
         if not await self._desk.acknowledge(interaction):
             return
         scene = of_interaction(interaction)
-        picture = self.shelf.take(key)
+        picture = self.shelf.take(_shelved(interaction, key))
         option = image_option(self._infos.get("imagine"))
         if picture is None or option is None:
             words = words_for(pick_locale(scene.locale))
@@ -146,6 +169,11 @@ class Menus:
         await self._desk.invoke(
             interaction, scene, "imagine", {"prompt": values.get("prompt", ""), option: picture}
         )
+
+
+def _shelved(interaction: discord.Interaction[Any], key: str) -> str:
+    """Under what a picture is kept: nobody takes another's by naming its event."""
+    return f"{interaction.user.id}:{key}"
 
 
 def _menu(name: str, key: str, callback: Any) -> app_commands.ContextMenu:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import TypeGuard
 
-import aiohttp
 import discord
 from pydantic import SecretStr
 
 from bot.adapters.discord.app import DiscordClient
+from bot.adapters.discord.faults import EXPECTED, Fault, fault_of
 from bot.adapters.discord.invite import invite_link
 from bot.core.command import Core
 from bot.core.reply import Reply
@@ -21,6 +22,22 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 2.0
 _LONGEST_PAUSE_S = 120.0
+
+
+_BAD_TOKEN = 4004
+"""Close code of the gateway: authentication failed."""
+
+
+def _refused() -> OperatorError:
+    return OperatorError(
+        "Discord refused the token",
+        "copy it anew from the application's Bot page into ATELIER_DISCORD_TOKEN, or "
+        "unset it (atelier doctor says more)",
+    )
+
+
+def _is_limit(error: BaseException) -> TypeGuard[discord.RateLimited]:
+    return isinstance(error, discord.RateLimited)
 
 
 class DiscordPart:
@@ -67,20 +84,27 @@ class DiscordPart:
                 try:
                     await self._client.login(self._token.get_secret_value())
                     break
-                except (aiohttp.ClientError, discord.DiscordServerError, OSError) as error:
+                except EXPECTED as error:
+                    if fault_of(error) is not Fault.WAIT:
+                        raise
                     log.warning("Discord cannot be reached (%s)", type(error).__name__)
-                    self._say(f"Discord cannot be reached; trying again in {pause:.0f} s.")
-                    await asyncio.sleep(pause)
+                    wait = max(pause, error.retry_after) if _is_limit(error) else pause
+                    self._say(f"Discord cannot be reached; trying again in {wait:.0f} s.")
+                    await asyncio.sleep(wait)
                     pause = min(2 * pause, _LONGEST_PAUSE_S)
             application = self._client.application_id
             if application is not None:
                 self._say(f"Discord: connected. Add it to a server: {invite_link(application)}")
             await self._client.connect(reconnect=True)
         except discord.LoginFailure as error:
+            raise _refused() from error
+        except discord.ConnectionClosed as error:
+            # What is left after all reconnecting: the token was reset meanwhile, or a limit.
+            if error.code == _BAD_TOKEN:
+                raise _refused() from error
             raise OperatorError(
-                "Discord refused the token",
-                "copy it anew from the application's Bot page into ATELIER_DISCORD_TOKEN, or "
-                "unset it (atelier doctor says more)",
+                f"Discord closed the connection for good (code {error.code})",
+                "look the code up under Gateway Close Event Codes in Discord's documentation",
             ) from error
         finally:
             if not self._client.is_closed():

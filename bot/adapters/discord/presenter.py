@@ -20,8 +20,19 @@ from discord import ui
 from bot.adapters.discord.editor import CHANNEL_GAP_S, GAP_S, Editor
 from bot.adapters.discord.faults import EXPECTED, Fault, fault_of
 from bot.adapters.discord.lookup import find_card
+from bot.adapters.discord.placing import (
+    ANSWERED,
+    DIRECT,
+    answer_of,
+    away,
+    is_fresh,
+    nonce_of,
+    reads_alone,
+    reduced,
+)
 from bot.adapters.discord.render import Page, pages, words_for
-from bot.adapters.discord.wire import ANSWER, Hands
+from bot.adapters.discord.wire import Hands
+from bot.core.quiet import for_all, for_one, is_delicate, mark_of
 from bot.core.reply import Reply
 from bot.core.services import Services
 from storage.errors import RetryLater
@@ -32,10 +43,6 @@ log = logging.getLogger(__name__)
 
 _SMALLER = (None, 4 * 2**20, 2**20)
 """File limits tried in turn when Discord says that a message is too large."""
-
-
-_ANSWERED = "answered"
-"""Noted on a post whose card is the private answer: progress is shown there and nowhere else."""
 
 
 class Way(StrEnum):
@@ -74,6 +81,7 @@ class DiscordPresenter:
                 return
             if await self._show(post, reply, final=True):
                 self.editor.revive(job)
+                await self._tell(job, reply)
                 await self._posts.finished(job)
             else:
                 log.info("the card of job %s has no place left", job)
@@ -148,11 +156,11 @@ class DiscordPresenter:
         """Try each way in turn. False when none is left. Raises ``RetryLater``."""
         blocked = False
         for way in self._ways(post, final):
-            shown = _reduced(reply) if blocked else reply
+            shown = reduced(reply) if blocked else reply
             fault = await self._attempt(way, post, shown, reply_to)
             if fault is Fault.BLOCKED and not blocked:
                 blocked = True
-                fault = await self._attempt(way, post, _reduced(reply), reply_to)
+                fault = await self._attempt(way, post, reduced(reply), reply_to)
             if fault is None:
                 return True
             if fault is Fault.TOKEN:
@@ -167,7 +175,7 @@ class DiscordPresenter:
                 # Deleted by somebody, or we were shut out: not in the channel against their will.
                 yield Way.DIRECT
             return
-        answered = bool(post.extra.get(_ANSWERED))
+        answered = bool(post.extra.get(ANSWERED))
         if not post.private and not answered:
             yield Way.SEND
         if post.token is not None and answer_of(post) is not None:
@@ -198,7 +206,12 @@ class DiscordPresenter:
     async def _by(
         self, way: Way, post: Placed, reply: Reply, reply_to: int | None, limit: int | None
     ) -> None:
-        drawn = pages(reply, words_for(reply.locale))
+        words = words_for(reply.locale)
+        if way is Way.DIRECT or post.extra.get(DIRECT):
+            reply = away(reply, post, words)
+        elif way is not Way.TOKEN and not reads_alone(post):
+            reply = for_all(reply, words)
+        drawn = pages(reply, words)
         channel = int(post.address.thread or post.address.channel)
         if way is Way.EDIT:
             await self._edit(post, channel, drawn, limit)
@@ -207,24 +220,24 @@ class DiscordPresenter:
             assert post.token is not None
             assert message is not None
             if not _ended(reply):
-                later = words_for(reply.locale)("card.later")
-                drawn[0].view.add_item(ui.TextDisplay(f"-# {later}"))
+                drawn[0].view.add_item(ui.TextDisplay(f"-# {words('card.later')}"))
             if self._same(post.job_id, drawn[:1]):
                 return
             await self.hands.answer(post.token, message, drawn, reply.text, limit=limit)
             self._drew(post.job_id, drawn[:1])
-            if not post.extra.get(_ANSWERED):
-                await self._posts.note(post.job_id, **{_ANSWERED: True})
+            if not post.extra.get(ANSWERED):
+                await self._posts.note(post.job_id, **{ANSWERED: True})
         elif way is Way.SEND:
             await self._send(post, channel, drawn, reply_to, limit)
         else:
-            direct = await self.hands.direct(post.member)
-            await self._send(post, direct, drawn, None, limit)
+            theirs = await self.hands.direct(post.member)
+            await self._send(post, theirs, drawn, None, limit, direct=True)
         self.editor.touched(post.job_id, str(channel))
 
     async def _send(
-        self, post: Placed, channel: int, drawn: list[Page], reply_to: int | None, limit: int | None
-    ) -> None:
+        self, post: Placed, channel: int, drawn: list[Page], reply_to: int | None,
+        limit: int | None, *, direct: bool = False,
+    ) -> None:  # fmt: skip
         before = await self._posts.begin(post.job_id)
         if before is None:
             return
@@ -232,13 +245,15 @@ class DiscordPresenter:
         message = await find_card(self.hands.client, channel, post.job_id) if tried else None
         if message is None:
             message = await self.hands.send(
-                channel, drawn[0], nonce=f"{post.nonce}0", reply_to=reply_to, limit=limit
+                channel, drawn[0], nonce=nonce_of(post, 0, direct), reply_to=reply_to, limit=limit
             )
         if tried:
             # Found again, or known to Discord by its nonce: then it shows what it showed.
             await self.hands.edit(channel, message, drawn[0], limit=limit)
+        if direct:
+            await self._posts.note(post.job_id, **{DIRECT: True})
         await self._posts.shown(post.job_id, str(message), channel=str(channel))
-        await self._further(post, channel, drawn, (), limit)
+        await self._further(post, channel, drawn, (), limit, direct)
         self._drew(post.job_id, drawn)
 
     async def _edit(self, post: Placed, channel: int, drawn: list[Page], limit: int | None) -> None:
@@ -247,12 +262,13 @@ class DiscordPresenter:
             return
         if not self._same(post.job_id, drawn[:1]):
             await self.hands.edit(channel, int(post.address.message), drawn[0], limit=limit)
-        await self._further(post, channel, drawn, tuple(post.extra.get("pages", ())), limit)
+        known = tuple(post.extra.get("pages", ()))
+        await self._further(post, channel, drawn, known, limit, bool(post.extra.get(DIRECT)))
         self._drew(post.job_id, drawn)
 
     async def _further(
         self, post: Placed, channel: int, drawn: list[Page], more: tuple[str, ...],
-        limit: int | None,
+        limit: int | None, direct: bool,
     ) -> None:  # fmt: skip
         """The pages after the first, each a message of its own; those too many go."""
         known = list(more)
@@ -263,7 +279,7 @@ class DiscordPresenter:
                     await self.hands.edit(channel, int(known[index - 1]), page, limit=limit)
                 continue
             sent = await self.hands.send(
-                channel, page, nonce=f"{post.nonce}{index % 10}", limit=limit
+                channel, page, nonce=nonce_of(post, index, direct), limit=limit
             )
             known.append(str(sent))
             await self._posts.note(post.job_id, pages=known)
@@ -272,6 +288,31 @@ class DiscordPresenter:
                 await self.hands.delete(channel, int(surplus))
         if len(known) > len(drawn) - 1:
             await self._posts.note(post.job_id, pages=known[: len(drawn) - 1])
+
+    async def _tell(self, job: str, reply: Reply) -> None:
+        """Say to who asked, and to nobody else, why their card shows nothing; once. The card is
+        in place without it, so it may fail: `/job` tells it as well."""
+        post = await self._posts.get(job)
+        mark = mark_of(reply)
+        if post is None or not is_delicate(reply) or post.extra.get("told") == mark:
+            return
+        if (post.address.message or "").isdecimal() and not reads_alone(post):
+            note, words = for_one(reply), words_for(reply.locale)
+            told = await self._beside(post, pages(note, words)[0])
+            if not told and not await self.send_direct(post.member, away(note, post, words)):
+                log.info("who asked for %s was not told why", job)
+        await self._posts.note(job, told=mark)
+
+    async def _beside(self, post: Placed, page: Page) -> bool:
+        """A private note beside the card, while the interaction lives."""
+        if post.token is None:
+            return False
+        try:
+            await self.hands.whisper(post.token, page)
+        except EXPECTED as error:
+            log.info("a note beside a card was not taken (%s)", fault_of(error))
+            return False
+        return True
 
     # -- What is up --------------------------------------------------------------------------
 
@@ -293,20 +334,6 @@ class DiscordPresenter:
         self._prints[job] = [page.print for page in drawn]
 
 
-def answer_of(post: Placed) -> int | None:
-    """The message that answers the interaction a job came from, when it came from one."""
-    message = post.address.message or ""
-    number = message.removeprefix(ANSWER)
-    return int(number) if message.startswith(ANSWER) and number.isdecimal() else None
-
-
-def is_fresh(post: Placed) -> bool:
-    """Whether a job's card was not put up anywhere yet."""
-    if post.state in (PostState.FINAL, PostState.LOST):
-        return False
-    return not (post.address.message or "").isdecimal() and not post.extra.get(_ANSWERED)
-
-
 def _job(reply: Reply) -> str:
     assert reply.job_id is not None
     return reply.job_id
@@ -314,15 +341,3 @@ def _job(reply: Reply) -> str:
 
 def _ended(reply: Reply) -> bool:
     return reply.status in TERMINAL_STATUSES
-
-
-def _reduced(reply: Reply) -> Reply:
-    """The card without anything a server's AutoMod may have taken offence at."""
-    words = words_for(reply.locale)
-    return reply.model_copy(
-        update={
-            "prompt": "",
-            "text": words("card.automod"),
-            "fields": tuple(field for field in reply.fields if field.code),
-        }
-    )

@@ -10,12 +10,13 @@ from typing import Any
 
 import discord
 
-from bot.adapters.discord.desk import Desk, translated
+from bot.adapters.discord.desk import Desk
 from bot.adapters.discord.faults import EXPECTED, Fault, fault_of
 from bot.adapters.discord.forms import modal
 from bot.adapters.discord.people import of_interaction
 from bot.adapters.discord.render import pages, question, words_for
 from bot.adapters.discord.wire import SILENT
+from bot.core.refusal import translated
 from bot.core.reply import EFFECTS, Effect, Reply, Tone, Verb
 from bot.core.texts import pick_locale
 
@@ -53,7 +54,8 @@ async def _in_place(
     """Answer a press that made no message of its own."""
     locale = pick_locale(str(interaction.locale))
     if reply.job_id is None:
-        page = pages(translated(reply, locale), words_for(locale))[0]
+        words = words_for(locale)
+        page = pages(translated(reply, words), words)[0]
         if private:
             await desk.show(interaction, page)
         else:
@@ -90,7 +92,7 @@ async def _open(desk: Desk, interaction: discord.Interaction[Any], verb: str, ta
         if reply.form is not None:
             await interaction.response.send_modal(modal(reply.form, words))
             return
-        page = pages(reply, words)[0]
+        page = pages(translated(reply, words), words)[0]
         await interaction.response.send_message(
             view=page.view, ephemeral=True, allowed_mentions=SILENT
         )

@@ -25,6 +25,8 @@ from storage.schema import JobKind, JobStatus
 WORDS = Path(__file__).with_name("words")
 """The adapter's own sentences."""
 
+TEXTS = 4_000
+"""Characters of all texts of one message."""
 ANSWER_PART = 3_200
 """Longest part of an answer on one page; the rest of 4,000 is for the question and the facts."""
 _PROMPT_SHOWN = 600
@@ -99,10 +101,23 @@ def words_for(locale: str) -> Texts:
 def pages(reply: Reply, texts: Texts) -> list[Page]:
     """A reply as one message, or several when it is long. The same reply, the same pages."""
     if reply.job_id is not None and reply.kind is JobKind.CHAT:
-        return _answer(reply, texts)
-    if reply.job_id is not None:
-        return [_picture_card(reply, texts)]
-    return _note(reply, texts)
+        made = _answer(reply, texts)
+    elif reply.job_id is not None:
+        made = [_picture_card(reply, texts)]
+    else:
+        made = _note(reply, texts)
+    for page in made:
+        _bound(page.view)
+    return made
+
+
+def _bound(view: ui.LayoutView) -> None:
+    """Make a message's texts fit: Discord refuses the whole of it, and a card that is refused is
+    seen by nobody. What is longest is cut, and shown to be."""
+    texts = [item for item in view.walk_children() if isinstance(item, ui.TextDisplay)]
+    while (over := sum(len(item.content) for item in texts) - TEXTS) > 0:
+        longest = max(texts, key=lambda item: len(item.content))
+        longest.content = clip(longest.content, max(1, len(longest.content) - over))
 
 
 def question(text: str, verb: str, target: str, label: str) -> Page:
@@ -122,6 +137,11 @@ def _note(reply: Reply, texts: Texts) -> list[Page]:
     body = [f"### {plain(reply.title)}"] if reply.title else []
     facts = [f"**{plain(f.label)}**  {_value(f)}" for f in reply.fields]
     parts = split_markdown(reply.text, ANSWER_PART) or [""]
+    title = body if len(parts) == 1 else []
+    if len("\n".join([*title, parts[-1], *facts])) > TEXTS:
+        # They do not fit beside the words, so they come after them.
+        parts += _packed(facts)
+        facts = []
     made = []
     for index, part in enumerate(parts):
         lines = body if index == 0 else []
@@ -146,6 +166,18 @@ def _note(reply: Reply, texts: Texts) -> list[Page]:
         view.add_item(box)
         made.append(Page(view, files))
     return made
+
+
+def _packed(lines: Sequence[str]) -> list[str]:
+    """Lines in texts that fit a page."""
+    packed = [""]
+    for line in lines:
+        joined = f"{packed[-1]}\n{line}" if packed[-1] else line
+        if len(joined) > ANSWER_PART:
+            packed.append(line)
+        else:
+            packed[-1] = joined
+    return packed
 
 
 def _picture_card(reply: Reply, texts: Texts) -> Page:

@@ -23,6 +23,7 @@ from bot.adapters.discord.people import Scene, of_interaction
 from bot.adapters.discord.render import Page, pages, words_for
 from bot.core.command import Handle, Invocation, error_reply
 from bot.core.limits import MAKES
+from bot.core.refusal import translated
 from bot.core.reply import Reply
 from bot.core.texts import Texts, pick_locale
 from storage import book, document
@@ -148,13 +149,14 @@ class Wizard:
         reply = await self._desk.core.dispatch(
             Invocation(
                 command="imagine", values={"prompt": _TEST}, who=scene.who, address=scene.address,
-                locale=scene.locale, key=f"discord-{interaction.id}", venue=scene.venue,
+                locale=await self._desk.core.spoken(scene.who, scene.locale),
+                key=f"discord-{interaction.id}", venue=scene.venue,
                 handle=Handle(),
             )
         )  # fmt: skip
         words = words_for(pick_locale(scene.locale))
         if reply.job_id is None:
-            await self._desk.follow(interaction, pages(reply, words)[0])
+            await self._desk.follow(interaction, pages(translated(reply, words), words)[0])
             return
         up = await self._desk.presenter.publish(reply)
         said = words("setup.test_up") if up else words("setup.test_down")

@@ -15,12 +15,15 @@ from bot.adapters.discord.menus import image_option
 from bot.adapters.discord.people import of_message
 from bot.adapters.discord.render import pages, words_for
 from bot.core.command import Handle, Invocation
+from bot.core.refusal import translated
 from bot.core.reply import Reply, Tone
 from bot.core.texts import pick_locale
 
 log = logging.getLogger(__name__)
 
 _ASK = "ask"
+_PERSONAL = frozenset({"Refused", "LimitReached", "NotAllowed"})
+"""Kinds of a no that say something of a person: their words, credits, standing."""
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -39,10 +42,12 @@ class Talk:
         if not text and not files:
             return
         scene = of_message(message, me)
-        locale = written_in(text, scene.locale)
+        own = written_in(text, scene.locale)
+        public = message.guild is not None
+        locale = await self._desk.core.spoken(scene.who, own) if public else own
         if files and self._picture_option() is None:
             # Answering as if there were no picture would answer another question.
-            await self._say(message, Reply(text=words_for(locale)("talk.no_eyes"), tone=Tone.WARN))
+            await self._say(message, Reply(text=words_for(own)("talk.no_eyes"), tone=Tone.WARN))
             return
         reply = await self._desk.core.dispatch(
             Invocation(
@@ -51,7 +56,23 @@ class Talk:
                 venue=scene.venue, handle=Handle(),
             )
         )  # fmt: skip
-        await self._say(message, reply.model_copy(update={"locale": locale}))
+        words = words_for(own)
+        if reply.job_id is not None:
+            await self._say(message, reply)
+        elif public and reply.data.get("kind") in _PERSONAL:
+            await self._refuse(message, translated(reply, words).model_copy(update={"locale": own}))
+        else:
+            await self._say(message, reply.model_copy(update={"locale": own}))
+
+    async def _refuse(self, message: discord.Message, reply: Reply) -> None:
+        """A no is for who asked: by direct message, since a message has no private answer. Who
+        takes none is told where to ask, and the channel does not read why."""
+        if await self._desk.presenter.send_direct(str(message.author.id), reply):
+            return
+        words = words_for(reply.locale)
+        await self._say(
+            message, Reply(text=words("talk.refused"), tone=Tone.WARN, locale=reply.locale)
+        )
 
     def _picture_option(self) -> str | None:
         info = next((i for i in self._desk.core.catalog("en") if i.name == _ASK), None)

@@ -111,15 +111,27 @@ class Hands:
             allowed_mentions=SILENT,
         )
 
+    async def whisper(self, token: str, page: Page) -> None:
+        """One more private message to who used the interaction. Without pictures."""
+        hook = discord.Webhook.from_state(
+            # Type 3 is an application's: only such a one may say something to one person.
+            data={"id": self._application(), "type": 3, "token": token},
+            state=self.client._connection,
+        )
+        await hook.send(view=page.view, ephemeral=True, allowed_mentions=SILENT, wait=True)
+
     async def direct(self, member: str) -> int:
         """The channel of a person's direct messages."""
         channel = await self.client.create_dm(discord.Object(int(member)))
         return channel.id
 
     def _hook(self, token: str) -> discord.Webhook:
+        return discord.Webhook.partial(self._application(), token, client=self.client)
+
+    def _application(self) -> int:
         application = self.client.application_id
         assert application is not None
-        return discord.Webhook.partial(application, token, client=self.client)
+        return application
 
 
 def laid_out(page: Page, fitted: Sequence[Fitted]) -> ui.LayoutView:

@@ -28,7 +28,7 @@ from bot.adapters.slack.transport import over_http, over_socket
 from bot.core.command import Core
 from bot.core.reply import Reply
 from storage import removal
-from storage.errors import OperatorError, RetryLater
+from storage.errors import AtelierError, OperatorError, RetryLater
 from storage.schema import Address, Platform
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,8 @@ class Face:
 async def connected(core: Core, keys: Keys) -> AsyncIterator[Face]:
     """The parts for one workspace, without a transport.
 
-    Raises ``OperatorError`` for a token that Slack refuses, ``RetryLater`` when it does not answer.
+    Raises ``OperatorError`` for a token that Slack refuses, ``RetryLater`` when it does not answer,
+    and ``Refusal`` for a no that we do not know.
     """
     logger = bolt_logger()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as session:
@@ -148,7 +149,7 @@ class SlackPart:
             except OperatorError as error:
                 self._say(f"Slack: {error.problem}. {error.cure}")
                 pause = _LONGEST_PAUSE_S
-            except RetryLater as error:
+            except AtelierError as error:  # away, or a no that nobody has met yet
                 log.warning("Slack is not connected: %s", error)
             finally:
                 self._presenter = None
@@ -203,8 +204,11 @@ class SlackPart:
 
     def _delivered(self, job_id: str, done: asyncio.Task[None]) -> None:
         self._delivering.pop(job_id, None)
-        if not done.cancelled() and done.exception() is not None:
-            log.info("a card is not in place yet: %s", done.exception())
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, AtelierError):
+            log.info("a card is not in place yet: %s", error)
+        elif error is not None:
+            log.error("bug while putting the card of %s in place", job_id, exc_info=error)
 
     async def notify(self, address: Address, reply: Reply) -> None:
         """See :class:`~bot.core.presenter.Notifier`."""

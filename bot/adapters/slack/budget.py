@@ -14,6 +14,8 @@ PER_JOB_S = 3.0
 PER_MINUTE = 36
 """Redraws of all cards of the workspace for progress."""
 BURST = 6
+_KEPT = 1_000
+"""Cards whose last redraw is remembered before the old ones are forgotten."""
 
 
 class Budget:
@@ -56,8 +58,11 @@ class Budget:
 
     def spend(self, job_id: str) -> None:
         """A redraw was sent."""
-        self._last[job_id] = self._fill()
+        now = self._fill()
+        self._last[job_id] = now
         self._tokens -= 1
+        if len(self._last) > _KEPT:  # cards that were redrawn after their end, one by one
+            self._last = {job: at for job, at in self._last.items() if now - at < self._per_job}
 
     def close(self, seconds: float) -> None:
         """Slack wants a pause: no progress until then."""

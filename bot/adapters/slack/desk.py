@@ -13,25 +13,38 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.adapters.slack import events, views
-from bot.adapters.slack.calls import Closed, asked
+from bot.adapters.slack.calls import Closed, Refusal, asked
 from bot.adapters.slack.cards import Cards, is_direct
 from bot.adapters.slack.events import Scene
 from bot.adapters.slack.people import People, Person
 from bot.adapters.slack.presenter import SlackPresenter
-from bot.adapters.slack.quiet import for_one, is_delicate
 from bot.adapters.slack.render import Message, message, words_for
 from bot.adapters.slack.sessions import Sessions
 from bot.adapters.slack.views import Ticket
-from bot.core.command import CommandInfo, Core, Handle, Invocation, Press, Venue
+from bot.core.command import (
+    CommandInfo,
+    Core,
+    Handle,
+    Invocation,
+    Press,
+    Venue,
+    error_reply,
+)
 from bot.core.parse import Line, parse_line
-from bot.core.reply import EFFECTS, Effect, Reply, Verb, Visibility
-from storage.errors import AtelierError
-from storage.schema import Address, Platform
+from bot.core.quiet import for_one, is_delicate
+from bot.core.refusal import translated
+from bot.core.reply import EFFECTS, Effect, Reply, Tone, Verb, Visibility, makes_card
+from storage.errors import AtelierError, BadInput, MemberError, RetryLater
+from storage.schema import Address, Platform, new_id
 
 log = logging.getLogger(__name__)
 
 FILE_LIMIT = 1 << 30
 """Largest file Slack takes, in bytes; nothing of ours comes near it."""
+
+
+class TooLate(AtelierError):
+    """A dialogue was not opened: what would have opened it was too long ago."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +98,46 @@ class Desk:
         await self.invoke(scene, person, parsed.command, values, key)
 
     async def file(self, file: Mapping[str, Any]) -> Any:
-        """An attachment; asked again from Slack where the event holds only its id."""
+        """An attachment; asked again from Slack where the event holds only its id.
+
+        Raises ``BadInput('upload_gone')`` for a file that Slack does not show us, and
+        ``MemberError('busy')`` when it does not answer.
+        """
         if file.get("file_access") == "check_file_info" or not file.get("url_private"):
-            answer = await asked(self.client.files_info(file=str(file.get("id", ""))))
+            try:
+                answer = await asked(self.client.files_info(file=str(file.get("id", ""))))
+            except (Closed, Refusal) as error:
+                raise BadInput("upload_gone") from error
+            except RetryLater as error:
+                raise MemberError("busy") from error
             file = answer.get("file", {})
         return events.attachment(file)
+
+    async def open(self, scene: Scene, view: dict[str, Any]) -> str:
+        """Open a dialogue; its id. Raises ``TooLate`` when the trigger's three seconds are over."""
+        try:
+            opened = await asked(self.client.views_open(trigger_id=scene.trigger, view=view))
+        except Refusal as error:
+            raise TooLate(error.code) from error
+        return str(opened["view"]["id"])
+
+    async def sorry(self, scene: Scene, error: Exception) -> None:
+        """Say what became of something that was acknowledged and could then not be done.
+
+        Only what is known to have changed nothing is said: a card that is late comes by itself.
+        """
+        texts = words_for(self.people.locale(scene.member) or "en")
+        if isinstance(error, MemberError):
+            reply = error_reply(error, texts)
+        elif isinstance(error, TooLate):
+            reply = Reply(text=texts("slack.slow"), tone=Tone.WARN)
+        elif isinstance(error, AtelierError):
+            return
+        else:
+            reference = new_id()[-8:]
+            log.error("the bug above is %s", reference)
+            reply = Reply(text=texts("error.lost", reference=reference), tone=Tone.BAD)
+        await self.whisper(scene, await self.people.find(scene.member, scene.name), reply)
 
     async def invoke(
         self, scene: Scene, person: Person, command: str, values: dict[str, Any], key: str
@@ -102,10 +150,12 @@ class Desk:
         reply = await self.core.dispatch(
             Invocation(
                 command=command, values=values, who=person.who, address=self.address(scene),
-                locale=person.locale, key=key, venue=self.venue(scene),
+                locale=await self._spoken(scene, person, making and not private), key=key,
+                venue=self.venue(scene),
                 handle=Handle(visibility=Visibility.PRIVATE if private else Visibility.PUBLIC),
             )
         )  # fmt: skip
+        reply = translated(reply, words_for(person.locale))
         if reply.job_id is None or making:
             await self.show(scene, person, reply)
         elif private:  # something was done to a job: seen on its card, and said
@@ -128,28 +178,34 @@ class Desk:
         form = verb in set(Verb) and EFFECTS.get(Verb(verb)) is Effect.FORM and values is None
         if form:
             ticket = Ticket(channel=scene.channel, thread=scene.thread)
-            opened = await asked(
-                self.client.views_open(
-                    trigger_id=scene.trigger, view=views.opening(words_for(locale), ticket)
-                )
-            )
-            view = str(opened["view"]["id"])
+            view = await self.open(scene, views.opening(words_for(locale), ticket))
         person = await self.people.find(scene.member, scene.name)
         reply = await self.core.press(
             Press(
                 verb=verb, target=target, who=person.who, address=self.address(scene),
-                locale=person.locale, key=key, venue=self.venue(scene),
-                values=values or {},
+                locale=await self._spoken(scene, person, makes_card(verb, values)), key=key,
+                venue=self.venue(scene), values=values or {},
             )
         )  # fmt: skip
+        reply = translated(reply, words_for(person.locale))
         if view:
             await self._fill(view, scene, person, reply)
         elif verb == Verb.SHOW and reply.job_id is not None:
-            await self._again(scene, person, reply)
+            if await self._is_left_behind(scene):
+                await self.presenter.redraw_copy(reply, scene.channel, scene.message)
+            else:
+                await self._again(scene, person, reply)
         else:
             await self.show(scene, person, reply)
             if reply.job_id is not None and EFFECTS.get(Verb(verb)) is Effect.CARD:
                 await self.presenter.redraw_copy(reply, scene.channel, scene.message)
+
+    async def _is_left_behind(self, scene: Scene) -> bool:
+        """Whether the message pressed is a placeholder whose time-out came after Slack had it."""
+        if scene.message is None or not scene.lasting:
+            return False
+        posts = self.core.services.posts
+        return await posts.at(Platform.SLACK, scene.channel, scene.message) is None
 
     async def _fill(self, view: str, scene: Scene, person: Person, reply: Reply) -> None:
         texts = words_for(person.locale)
@@ -209,7 +265,12 @@ class Desk:
         if not self.answers_at(url):
             return False
         try:
-            answer = await AsyncWebhookClient(url, session=self.client.session).send(
+            # The library's own logger would write the URL, which lets anybody answer for us, and
+            # its own retry would say the note twice.
+            hook = AsyncWebhookClient(
+                url, session=self.client.session, logger=self.client.logger, retry_handlers=[]
+            )
+            answer = await hook.send(
                 text=note.text, blocks=note.blocks or None, response_type="ephemeral",
                 replace_original=False, unfurl_links=False, unfurl_media=False,
             )  # fmt: skip
@@ -240,6 +301,12 @@ class Desk:
         await self.cards.send(channel, scene.thread if direct else None, note)
 
     # -- parts ---------------------------------------------------------------------------------
+
+    async def _spoken(self, scene: Scene, person: Person, public: bool) -> str:
+        """The language of a reply: a card in a channel is in the one its workspace has chosen."""
+        if not public or not scene.channel or is_direct(scene.channel):
+            return person.locale
+        return await self.core.spoken(person.who, person.locale)
 
     def address(self, scene: Scene) -> Address:
         """Where a job's card goes."""

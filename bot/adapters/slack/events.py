@@ -27,6 +27,8 @@ class Scene:
     thread: str | None = None
     message: str | None = None
     """The message whose button was pressed or whose menu was used."""
+    lasting: bool = False
+    """That message is one for all, which can be redrawn: no private note, no Home tab."""
     response_url: str = ""
     """Takes private notes for half an hour; used for those only."""
     trigger: str = ""
@@ -101,9 +103,23 @@ def of_interaction(body: Mapping[str, Any]) -> Scene:
         channel=str(channel),
         thread=message.get("thread_ts") or container.get("thread_ts"),
         message=message.get("ts") or container.get("message_ts"),
+        lasting=container.get("type") == "message" and not container.get("is_ephemeral"),
         response_url=str(body.get("response_url") or ""),
         trigger=str(body.get("trigger_id") or ""),
     )
+
+
+def of_any(body: Mapping[str, Any]) -> Scene | None:
+    """The scene of a whole request; None where nobody waits for an answer (the Home tab, say).
+
+    A submitted dialogue's is where the person is reached anyhow: it names no channel.
+    """
+    event = body.get("event")
+    if isinstance(event, Mapping):
+        spoken_to = event.get("type") in ("app_mention", "message") and event.get("user")
+        return of_message(event) if spoken_to else None
+    scene = of_command(body) if "command" in body else of_interaction(body)
+    return scene if scene.member else None
 
 
 def of_message(event: Mapping[str, Any]) -> Scene:

@@ -35,21 +35,6 @@ STREAM = 12_000
 """Characters of one piece of a stream."""
 ANSWER = 10_500
 """Of an answer in one message, beside its question, facts and buttons."""
-TEXT = 3000
-METADATA = 3000
-CONFIRM_TITLE = 100
-CONFIRM_TEXT = 300
-CONFIRM_BUTTON = 30
-MESSAGE = 12_500
-"""Characters over all blocks of a message. Slack stops at about 13,200 (bolt-js#2509)."""
-STREAM = 12_000
-"""Characters of one piece of a stream."""
-ANSWER_FIRST = 10_500
-"""Of an answer in the card itself, beside its question, facts and buttons."""
-ANSWER_MORE = 11_500
-"""Of an answer in each message that continues it."""
-TEXT = 3000
-"""Of a message's plain text, which only notifications and screen readers use."""
 
 _COUNTED = ("text", "alt_text", "value", "name")
 

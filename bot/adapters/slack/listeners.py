@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Any
 
 from slack_bolt.app.async_app import AsyncApp
@@ -45,25 +46,57 @@ _SUBTYPES = (None, "file_share", "thread_broadcast")
 def listen(app: AsyncApp, desk: Desk) -> None:
     """Register everything."""
     for name in (ROOT, *desk.core.commands):
-        app.command(f"/{name}")(_command(desk, name))
-    app.action(ACTION)(_press(desk))
-    app.view(views.FORM)(_submit(desk))
+        app.command(f"/{name}")(_safe(desk, _command(desk, name)))
+    app.action(ACTION)(_safe(desk, _press(desk)))
+    app.view(views.FORM)(_safe(desk, _submit(desk)))
     for callback_id, act in SHORTCUTS.items():
-        app.shortcut({"type": "message_action", "callback_id": callback_id})(_menu(desk, act))
-    app.event("app_mention")(_mention(desk))
-    app.event("message")(_message(desk))
-    app.event("app_home_opened")(_home(desk))
-    app.event("agent_session_stopped")(_stopped(desk))
-    app.event("app_uninstalled")(_uninstalled(desk))
+        entry: dict[str, str | re.Pattern[str]] = {
+            "type": "message_action",
+            "callback_id": callback_id,
+        }
+        app.shortcut(entry)(_safe(desk, _menu(desk, act)))
+    app.event("app_mention")(_safe(desk, _mention(desk)))
+    app.event("message")(_safe(desk, _message(desk)))
+    app.event("app_home_opened")(_safe(desk, _home(desk)))
+    app.event("agent_session_stopped")(_safe(desk, _stopped(desk)))
+    app.event("app_uninstalled")(_safe(desk, _uninstalled(desk)))
     # Buttons of old cards whose verb we no longer know, and whatever else: acknowledged.
     app.action(re.compile(".*"))(_ignored)
 
     @app.error
     async def failed(error: Exception) -> None:
-        if isinstance(error, AtelierError):
-            log.warning("an answer did not reach Slack: %s", error)
-        else:
-            log.error("bug in a Slack listener", exc_info=error)
+        log.error("bug before a Slack listener", exc_info=error)
+
+
+def _safe(desk: Desk, listener: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """A listener whose errors end here. Bolt would take back an acknowledgement that is younger
+    than its ten milliseconds when a listener raises, and Slack would say that nobody answered."""
+
+    @wraps(listener)
+    async def safe(**given: Any) -> None:
+        try:
+            await listener(**given)
+        except Exception as error:
+            ack = given.get("ack")
+            if ack is not None and ack.response is None:
+                await ack()
+            await _failed(desk, error, given["body"])
+
+    return safe
+
+
+async def _failed(desk: Desk, error: Exception, body: dict[str, Any]) -> None:
+    """Write it down, and tell who waits what is known."""
+    if isinstance(error, AtelierError):
+        log.warning("an answer did not reach Slack: %s", error)
+    else:
+        log.error("bug in a Slack listener", exc_info=error)
+    scene = events.of_any(body)
+    if scene is not None:
+        try:
+            await desk.sorry(scene, error)
+        except AtelierError as again:
+            log.info("nor did the reason: %s", again)
 
 
 async def _ignored(ack: AsyncAck) -> None:
@@ -99,7 +132,7 @@ def _command(desk: Desk, name: str) -> Callable[..., Awaitable[None]]:
         if info is not None and asks:
             ticket = Ticket(command=info.name, channel=scene.channel)
             view = views.command_form(info, words_for(locale), ticket)
-            await asked(desk.client.views_open(trigger_id=scene.trigger, view=view))
+            await desk.open(scene, view)
             return
         await desk.typed(scene, line, key, None)
 

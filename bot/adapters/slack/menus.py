@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.adapters.slack import events, views
-from bot.adapters.slack.calls import asked
 from bot.adapters.slack.desk import Desk, image_option
 from bot.adapters.slack.events import Scene
 from bot.adapters.slack.render import words_for
@@ -53,7 +52,7 @@ async def start_image(desk: Desk, scene: Scene, message: Mapping[str, Any], key:
         file=str(file["id"])[:40],
     )  # fmt: skip
     view = views.command_form(info, words_for(locale), ticket)
-    await asked(desk.client.views_open(trigger_id=scene.trigger, view=view))
+    await desk.open(scene, view)
 
 
 async def report(desk: Desk, scene: Scene, message: Mapping[str, Any], key: str) -> None:

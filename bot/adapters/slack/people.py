@@ -119,7 +119,7 @@ class People:
             workspace_name=self.workspace_name,
             member=member,
             member_name=str(shown or facts.get("name") or name)[:80],
-            role=_role(facts),
+            role=role_of(facts, self._workspace),
             roles=groups,
         )
 
@@ -142,9 +142,17 @@ class People:
         return self._groups.of.get(member, ())
 
 
-def _role(facts: dict[str, Any]) -> Role:
-    """Owners and admins of the workspace; who moderates is a matter of our settings."""
+def role_of(facts: dict[str, Any], workspace: str) -> Role:
+    """Owners and admins of the workspace; who moderates is a matter of our settings.
+
+    A shared channel (Slack Connect) has people of other organisations in it: who is an admin at
+    home is none here.
+    """
     if facts.get("is_restricted") or facts.get("is_ultra_restricted") or facts.get("deleted"):
+        return Role.MEMBER
+    grid = facts.get("enterprise_user") or {}
+    homes = {facts.get("team_id") or workspace, *(grid.get("teams") or ())}
+    if facts.get("is_stranger") or workspace not in homes:
         return Role.MEMBER
     if facts.get("is_primary_owner") or facts.get("is_owner"):
         return Role.OWNER

@@ -25,6 +25,9 @@ from storage.schema import TERMINAL_STATUSES, Address, JobKind, JobStatus
 log = logging.getLogger(__name__)
 
 _AFTER_TROUBLE_S = 15.0
+_UNSURE = "stream_begun"
+"""Noted before a stream is opened: with no message known, the first try may have been accepted."""
+_MOST_DEAF = 1_000
 _ENDED = (PostState.FINAL, PostState.LOST)
 
 
@@ -155,6 +158,8 @@ class SlackPresenter:
                 await self._redraw(placed, reply)
         except (Gone, Closed) as error:
             log.info("no more edits of %s: %s", job_id, error)
+            if len(self._deaf) >= _MOST_DEAF:
+                self._deaf.clear()  # each is asked once more, and is deaf again
             self._deaf.add(job_id)
         except AtelierError as error:
             log.info("a redraw of %s was dropped: %s", job_id, error)
@@ -179,6 +184,10 @@ class SlackPresenter:
             return False
         try:
             if at.message is None:
+                if placed.extra.get(_UNSURE):
+                    raise StreamOver
+                # A lost answer may hide a stream that has begun: one is enough.
+                await self._posts.note(placed.job_id, **{_UNSURE: True})
                 ts = await self._streams.start(
                     placed.job_id, at.channel, at.thread, placed.member, reply.text
                 )

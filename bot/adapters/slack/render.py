@@ -23,6 +23,8 @@ WORDS = Path(__file__).with_name("words")
 """Slack's own sentences."""
 PREVIEW = "preview"
 """Where the files of a card have its newest checked preview."""
+VEILED = "#veiled"
+"""After a blob: the file that shows it blurred."""
 _BAR = 12
 _TITLE = 150
 _NAME = 80
@@ -53,11 +55,20 @@ class Message:
     blocks: list[Block] = field(default_factory=list)
 
 
+def file_key(picture: Picture) -> str:
+    """Under what a card's files have this picture as it may be shown now.
+
+    A veiled picture is another file than the clear one: a ruling that veils what was posted must
+    not find the clear file again, nor one that unveils it the blur.
+    """
+    return f"{picture.blob}{VEILED if picture.blurred else ''}"
+
+
 def message(reply: Reply, texts: Texts, files: Mapping[str, str] | None = None) -> Message:
     """A job's card, or a note when the reply belongs to no job.
 
-    ``files`` maps a picture's blob to the Slack file that shows it; a picture without one is
-    left out (it is still on its way), never linked.
+    ``files`` maps a picture's :func:`file_key` to the Slack file that shows it; a picture without
+    one is left out (it is still on its way), never linked.
     """
     if reply.job_id is None:
         return _note(reply, texts, files or {})
@@ -166,7 +177,7 @@ def _words(text: str) -> list[Block]:
 def _picture(picture: Picture, texts: Texts, files: Mapping[str, str]) -> list[Block]:
     if picture.blob is None:
         return [_context(fit(picture.note, 300))] if picture.note else []
-    file = files.get(picture.blob)
+    file = files.get(file_key(picture))
     blocks = [_image(file, picture.alt)] if file is not None else []
     if picture.blurred:
         blocks.append(_context(texts("slack.blurred")))
@@ -228,13 +239,18 @@ def _note(reply: Reply, texts: Texts, files: Mapping[str, str]) -> Message:
 
 
 def _within(blocks: list[Block]) -> list[Block]:
-    """As many blocks as a message holds: all of them, unless something is far longer than ours."""
+    """As many blocks as a message holds: all of them, unless something is far longer than ours.
+    Buttons stay, whatever is left out above them."""
+    pressed = [block for block in blocks if block["type"] == "actions"][: limits.BLOCKS]
+    room = limits.MESSAGE - limits.weight(pressed)
     kept: list[Block] = []
-    for block in blocks[: limits.BLOCKS]:
-        if limits.weight([*kept, block]) > limits.MESSAGE:
+    for block in blocks:
+        if block["type"] == "actions":
+            continue
+        if len(kept) + len(pressed) >= limits.BLOCKS or limits.weight([*kept, block]) > room:
             break
         kept.append(block)
-    return kept
+    return [*kept, *pressed]
 
 
 def _fallback(reply: Reply) -> str:

@@ -15,11 +15,11 @@ from aiohttp import web
 from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 from slack_bolt.app.async_app import AsyncApp
-from slack_sdk.errors import SlackApiError
 from slack_sdk.signature import Clock as SignatureClock
 from slack_sdk.signature import SignatureVerifier
 from slack_sdk.web.async_client import AsyncWebClient
 
+from bot.adapters.slack.calls import Refusal, asked
 from storage.errors import OperatorError
 
 log = logging.getLogger(__name__)
@@ -99,14 +99,15 @@ async def over_socket(
 ) -> AsyncIterator[None]:
     """Keep a socket open until left; it comes back by itself when it breaks.
 
-    Raises ``OperatorError`` when Slack refuses the app token.
+    Raises ``OperatorError`` when Slack refuses the app token, ``RetryLater`` when it does not
+    answer.
     """
     try:
-        await client.apps_connections_open(app_token=app_token)
-    except SlackApiError as error:
-        code = error.response.get("error", "unknown")
+        await asked(client.apps_connections_open(app_token=app_token))
+    except (OperatorError, Refusal) as error:
+        said = error.problem if isinstance(error, OperatorError) else str(error)
         raise OperatorError(
-            f"Slack refuses the app token ({code})",
+            f"Slack opens no socket: {said}",
             "ATELIER_SLACK_APP_TOKEN needs the scope connections:write; run: atelier doctor",
         ) from None
     handler = AsyncSocketModeHandler(app, app_token, logger=logger, web_client=client)

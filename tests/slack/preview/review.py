@@ -6,10 +6,10 @@ import sys
 
 from playwright.sync_api import sync_playwright
 
-from bot.adapters.slack.quiet import for_all, for_one
 from bot.adapters.slack.render import message, words_for
 from bot.core.announcer import late_card
 from bot.core.case_card import Mark, case_card, ruling_form
+from bot.core.quiet import for_all, for_one
 from bot.core.reply import Reply, Tone, Verb
 from storage.models import Case, Generation, Job, Member
 from storage.review_views import CaseView

@@ -1,7 +1,7 @@
 """Why something was held, refused or denied is for who asked, not for the whole channel. Pure.
 
-The card that all can read says only that it is not shown; the reason goes to one person, as an
-ephemeral note beside the card, or by direct message where that is not taken.
+The card that all can read says only that it is not shown; the reason goes to one person, as a
+private note beside the card, or by direct message where there is no such note.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def for_all(reply: Reply, texts: Texts) -> Reply:
     """The card as a channel may read it."""
     if not is_delicate(reply):
         return reply
-    return reply.model_copy(update={"text": texts("slack.quiet")})
+    return reply.model_copy(update={"text": texts("card.quiet")})
 
 
 def for_one(reply: Reply) -> Reply:
