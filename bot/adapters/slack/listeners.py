@@ -70,7 +70,8 @@ def listen(app: AsyncApp, desk: Desk) -> None:
 
 def _safe(desk: Desk, listener: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     """A listener whose errors end here. Bolt would take back an acknowledgement that is younger
-    than its ten milliseconds when a listener raises, and Slack would say that nobody answered."""
+    than its ten milliseconds when a listener raises, and Slack would say that nobody answered.
+    Bolt gives what a signature names, so every listener has to name ``body``."""
 
     @wraps(listener)
     async def safe(**given: Any) -> None:
@@ -104,7 +105,7 @@ async def _ignored(ack: AsyncAck) -> None:
 
 
 def _uninstalled(desk: Desk) -> Callable[..., Awaitable[None]]:
-    async def on_uninstalled() -> None:
+    async def on_uninstalled(body: dict[str, Any]) -> None:
         """A team took us out: noted, and nothing is deleted by it."""
         services = desk.core.services
         await services.database.run(
