@@ -17,6 +17,7 @@ from storage import ledger
 from storage.allowance import day_of, next_month, pots_of
 from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
 from storage.ledger import Balance, changed
+from storage.linking import identities
 from storage.models import Entry, Member, PromoCode, Tier, TierGrant
 from storage.pots import Pots
 from storage.rules import Rules, rules_of
@@ -103,6 +104,12 @@ def given_today(session: Session, account: str, rules: Rules, now: Millis) -> in
     return sum(row.amount for row in rows if day_of(row.at, zone) == day_of(now, zone))
 
 
+@across(Across.PERSON)
+def _lock_person(session: Session, member: Member) -> None:
+    """Whatever else this person does with credits, in whichever place, comes before or after."""
+    session.exec(select(Member.id).where(Member.id == holder_id(member)).with_for_update())
+
+
 def gift(
     session: Session, actor: Actor, target: Member, amount: int, *, key: str, now: Millis
 ) -> bool:
@@ -120,11 +127,8 @@ def gift(
     cap = rules.limits.gift_per_day
     if cap == 0:
         raise LimitReached("gift_off")
-    # The giver's row is locked before the day's sum is read: two gifts at once count each other.
-    with across(Across.PERSON):
-        session.exec(
-            select(Member.id).where(Member.id == holder_id(actor.member)).with_for_update()
-        )
+    # Before the day's sum is read: two gifts at once count each other.
+    _lock_person(session, actor.member)
     full = f"gift:{actor.workspace.id}:{key}"
     given = given_today(session, source, rules, now)
     if not ledger.has_entry(session, full) and given + amount > cap:
@@ -216,6 +220,9 @@ def make_code(
 def redeem(session: Session, actor: Actor, code: str, *, now: Millis) -> int:
     """Credits for a code, once per member and person; returns how many.
 
+    The entry's key names the member and not the account: whoever joins another account, or goes
+    separate ways again, has used the code all the same.
+
     Raises ``NotFound('code_unknown')`` (never made, expired, of another workspace: all the same)
     and ``LimitReached`` (``code_used`` by this member, ``code_empty``).
     """
@@ -226,8 +233,9 @@ def redeem(session: Session, actor: Actor, code: str, *, now: Millis) -> int:
     ).first()
     if found is None or (found.expires_at is not None and found.expires_at <= now):
         raise NotFound("code_unknown")
-    key = f"promo:{found.id}:{holder_id(actor.member)}"
-    if ledger.has_entry(session, key):
+    _lock_person(session, actor.member)
+    people = {actor.member.id, *(person.id for person in identities(session, actor.member))}
+    if any(ledger.has_entry(session, f"promo:{found.id}:{person}") for person in people):
         raise LimitReached("code_used")
     used = changed(
         session,
@@ -239,8 +247,9 @@ def redeem(session: Session, actor: Actor, code: str, *, now: Millis) -> int:
     if not used:
         raise LimitReached("code_empty")
     given = ledger.grant(
-        session, account_of(actor.member), found.credits, key=key, now=now,
-        reason=f"code {found.code}", kind="promo",
+        session, account_of(actor.member), found.credits,
+        key=f"promo:{found.id}:{actor.member.id}", now=now, reason=f"code {found.code}",
+        kind="promo",
     )  # fmt: skip
     if not given:
         # The same member twice in one instant: the other one has it, and this use goes back.

@@ -14,7 +14,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from storage import ledger
-from storage.errors import BadInput, LimitReached, NotFound
+from storage.errors import BadInput, LimitReached, NotFound, RetryLater
 from storage.ledger import changed
 from storage.models import LinkCode, Member, Reservation
 from storage.schema import Millis
@@ -60,8 +60,7 @@ def enter_code(session: Session, actor: Actor, code: str, *, now: Millis) -> Mem
     if not used:
         raise NotFound("link_code_unknown")
     asked = session.get_one(LinkCode, _hash(cleaned), populate_existing=True)
-    holder = session.get_one(Member, holder_id(session.get_one(Member, asked.member_id)))
-    joining = session.get_one(Member, holder_id(actor.member))
+    holder, joining = _locked(session, asked.member_id, actor.member.id)
     if holder.id == joining.id:
         raise BadInput("link_self")
     source, target = ledger.member_account(joining.id), ledger.member_account(holder.id)
@@ -88,14 +87,51 @@ def enter_code(session: Session, actor: Actor, code: str, *, now: Millis) -> Mem
     return holder
 
 
+def _locked(session: Session, asked: str, enters: str) -> tuple[Member, Member]:
+    """The account's holder and the one who joins, with everybody who comes along, all locked.
+
+    Two who enter each other's code at once would else join in a ring, and a job of somebody who
+    comes along could still reserve from the account that is left. Raises ``RetryLater`` when the
+    links changed while we waited.
+    """
+
+    def holders() -> tuple[str, str]:
+        first, second = (
+            holder_id(session.get_one(Member, one, populate_existing=True))
+            for one in (asked, enters)
+        )
+        return first, second
+
+    before = holders()
+    session.exec(
+        select(Member.id)
+        .where(col(Member.id).in_(before) | (col(Member.linked_to) == before[1]))
+        .order_by(col(Member.id))
+        .with_for_update(key_share=True)
+    ).all()
+    if holders() != before:
+        raise RetryLater("accounts were joined or parted meanwhile")
+    holder, joining = (session.get_one(Member, one, populate_existing=True) for one in before)
+    return holder, joining
+
+
+@across(Across.PERSON)
 def unlink(session: Session, actor: Actor) -> bool:
-    """Go separate ways; the balance stays where the account is. False when nothing was linked."""
+    """Go separate ways; the balance stays where the account is. False when nothing was linked.
+
+    Said by the account's holder, everybody who joined goes: whoever entered a code that was not
+    meant for them can be shown the door.
+    """
+    me = col(Member.id) == actor.member.id
     return bool(
         changed(
             session,
             update(Member)
-            .where(col(Member.id) == actor.member.id, col(Member.linked_to).is_not(None))
-            .values(linked_to=None),
+            .where(
+                me & col(Member.linked_to).is_not(None) | (col(Member.linked_to) == actor.member.id)
+            )
+            .values(linked_to=None)
+            .execution_options(synchronize_session=False),
         )
     )
 

@@ -365,3 +365,70 @@ def test_links_never_form_a_chain(database: Database) -> None:
     assert posted(database, actor(database, "b", workspace="b")) == 150
     assert database.write(linking.unlink, actor(database, "b", workspace="b"))
     assert sound(database)
+
+
+def join(database: Database, who: Actor, to: Actor) -> None:
+    """``who`` enters a code that ``to`` asked for."""
+    code = database.write(linking.ask_code, to, now=START)
+    database.write(linking.enter_code, who, code, now=START)
+
+
+def test_joining_and_parting_makes_no_code_good_twice(database: Database) -> None:
+    boss = actor(database, "boss", role="admin")
+    database.write(credits.make_code, boss, "ONCE", 25, uses=9, now=START)
+
+    def ann() -> Actor:
+        return actor(database, "ann")
+
+    assert database.write(credits.redeem, ann(), "ONCE", now=START) == 25
+    for place in ("b", "c"):
+        join(database, ann(), actor(database, "anna", workspace=place))
+        with pytest.raises(LimitReached, match="code_used"):
+            database.write(credits.redeem, ann(), "ONCE", now=START)
+        assert database.write(linking.unlink, ann())
+    with pytest.raises(LimitReached, match="code_used"):
+        database.write(credits.redeem, ann(), "ONCE", now=START)
+    # Nor for the second account of one person in the same place.
+    join(database, actor(database, "twin"), ann())
+    with pytest.raises(LimitReached, match="code_used"):
+        database.write(credits.redeem, actor(database, "twin"), "ONCE", now=START)
+    assert database.read(lambda s: s.exec(select(PromoCode)).one().uses) == 1
+    assert sound(database)
+
+
+def test_whose_account_it_is_can_show_a_stranger_the_door(database: Database) -> None:
+    ann, eve = actor(database, "ann", credits=100), actor(database, "eve", workspace="b")
+    join(database, eve, ann)
+    assert account_of(actor(database, "eve", workspace="b").member) == account_of(ann.member)
+    assert database.write(linking.unlink, actor(database, "ann"))
+    eve = actor(database, "eve", workspace="b")
+    assert account_of(eve.member) != account_of(ann.member)
+    assert (posted(database, ann), posted(database, eve)) == (200, 0)
+    assert not database.write(linking.unlink, actor(database, "ann")), "nobody is left"
+
+
+def test_two_who_enter_each_other_s_code_at_once_do_not_join_in_a_ring(database: Database) -> None:
+    for turn in range(4):
+        ann = actor(database, f"ann{turn}", workspace="a")
+        bob = actor(database, f"bob{turn}", workspace="b")
+        codes = [database.write(linking.ask_code, one, now=START) for one in (ann, bob)]
+        gate = threading.Barrier(2)
+
+        def enter(who: Actor, code: str, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            with contextlib.suppress(BadInput):
+                database.write(linking.enter_code, who, code, now=START)
+
+        threads = [
+            threading.Thread(target=enter, args=pair) for pair in ((ann, codes[1]), (bob, codes[0]))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        rows = database.read(
+            lambda s, a=ann, b=bob: [s.get_one(Member, one.member.id) for one in (a, b)]
+        )
+        assert sum(row.linked_to is None for row in rows) == 1
+        assert {posted(database, Actor(ann.workspace, row, ann.tier)) for row in rows} == {100}
+    assert sound(database)
