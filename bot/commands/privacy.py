@@ -39,6 +39,7 @@ async def show_privacy(context: Context, values: PrivacyInput) -> Reply:
         return await _ask(context)
     texts, rules = context.texts, rules_in(context)
     keeping = rules.keeping
+    learns = "on" if rules.learning.on else "off"
 
     def days(count: int) -> str:
         return texts("privacy.days", n=count) if count else texts("privacy.until_deleted")
@@ -53,6 +54,8 @@ async def show_privacy(context: Context, values: PrivacyInput) -> Reply:
             ),
             Field(label=texts("privacy.conversations"), value=days(keeping.conversations_days)),
             Field(label=texts("privacy.uploads"), value=days(keeping.uploads_days)),
+            Field(label=texts("privacy.documents"), value=texts("privacy.documents_kept")),
+            Field(label=texts("privacy.learning"), value=texts(f"privacy.learning_{learns}")),
             Field(label=texts("privacy.ledger"), value=texts("privacy.ledger_kept")),
             Field(label=texts("privacy.review"), value=texts("privacy.review_kept")),
         ),

@@ -15,7 +15,7 @@ from bot.commands import COMMANDS
 from bot.commands.privacy import ledger_csv
 from bot.core import config
 from bot.core.limits import MAKES
-from bot.core.reply import Verb
+from bot.core.reply import Reply, Verb
 from bot.core.services import Services
 from bot.core.texts import texts_for
 from storage import switches
@@ -105,7 +105,24 @@ async def test_linking_from_another_workspace(fake: FakeAdapter) -> None:
     fake.workspace = "elsewhere"
     assert (await fake.say("link", "anna", code=code)).code is None
     assert (await fake.say("credits", "anna")).data["available"] == 100
+    assert (await fake.say("history", "anna")).data["elsewhere"] == []
+    fake.workspace = "guild-1"
+    await fake.say("imagine", prompt="a red apple")
+    fake.workspace = "elsewhere"
+    both = await fake.say("history", "anna")
+    assert "a red apple" in both.text and both.buttons == (), "its buttons are where it was asked"
+    assert both.data["jobs"] == [] and len(both.data["elsewhere"]) == 1
+    assert "a red apple" not in (await fake.say("history", "eve")).text
     assert (await fake.say("link", "anna", undo=True)).code is None
+    assert "a red apple" not in (await fake.say("history", "anna")).text
+
+
+async def test_codes_are_not_guessed_by_the_thousand(fake: FakeAdapter, database: Database) -> None:
+    await fake.say("credits")
+    change(database, limits={"burst": 2, "per_minute": 1})
+    codes = [(await fake.say("redeem", code=f"CODE-{n}")).code for n in range(3)]
+    assert codes == ["code_unknown", "code_unknown", "too_fast"]
+    assert (await fake.say("link", code="ABCD-EFGH")).code == "too_fast"
 
 
 # -- limits ------------------------------------------------------------------------------------
@@ -304,6 +321,8 @@ async def test_settings_of_other_rooms_are_settings_too(
     ):  # fmt: skip
         said = await fake.say("config", **ADMIN, action="set", path=path, value=value)
         assert said.code is None, said.text
+        for button in said.buttons:  # a filter: shown first
+            assert (await fake.press(button.verb, button.target, **ADMIN)).code is None
     assert settings(database)["lists"]["ip_mode"] == "block"
     before = settings(database)
     for path, value, code in (
@@ -328,6 +347,141 @@ async def test_why_names_the_rule_that_decides(fake: FakeAdapter, database: Data
     said = await fake.say("config", **ADMIN, action="why", member="ann", channel="art",
                           what="imagine")  # fmt: skip
     assert said.data["allowed"] is True
+
+
+async def test_why_knows_roles_and_what_a_command_makes(
+    fake: FakeAdapter, database: Database
+) -> None:
+    await fake.say("credits")
+    change(database, commands={"imagine": {"only_channels": ["art"]}})
+
+    async def why(command: str, channel: str) -> dict[str, Any]:
+        said = await fake.say("config", **ADMIN, action="why", member="ann", channel=channel,
+                              what=command)  # fmt: skip
+        assert said.code is None, said.text
+        return said.data
+
+    real = await fake.say("upscale")
+    assert real.code == "rule_only_channels" and real.channels == ("art",)
+    assert (await why("upscale", "general"))["rule"] == "only_channels"
+    assert (await why("upscale", "art"))["trail"][-2:] == ["rule_kind", "no_rule_all"]
+    assert (await why("enhance", "general"))["allowed"] is True
+    for command in ("grant", "review"):
+        assert (await fake.say(command, member="ann", amount=1, reason="x")).code == "role_needed"
+        assert await why(command, "general") == {
+            "allowed": False, "rule": "role", "trail": ["role"]
+        }  # fmt: skip
+    unknown = await fake.say("config", **ADMIN, action="why", what="dance")
+    assert unknown.code == "command_unknown"
+
+
+JUNK = [
+    "styles = 5", "styles = [5]", '[[styles]]\nname = "x"\ntemplate = "no place"',
+    "personas = 5", "[personas]\nteacher = 5", '[personas.sly]\nsystem = ""',
+    '[personas.sly]\nsystem = "x"\ntools = ["shell"]', "channel_personas = 5",
+    "[channel_personas]\ngeneral = []", "persona = []", "label_profile = []", "help = 3",
+    "disclosure = 2026-01-01", "policy = 5", "lists = 5",
+    '[[styles]]\nname = "x"\ntemplate = "{prompt}"\nnegative = 2026-01-01',
+    '[personas.sly]\nsystem = "x"\ntemperature = nan', "[limits]\nburst = nan",
+]  # fmt: skip
+
+
+async def test_a_file_of_junk_is_refused_with_its_path(
+    fake: FakeAdapter, database: Database
+) -> None:
+    await fake.say("credits")
+    for text in JUNK:
+        said = await fake.say("config", **ADMIN, action="import", value=text)
+        assert said.code in ("setting_invalid_line", "setting_unknown"), (text, said.text)
+        assert said.data["params"]["path"], text
+    for path, value in (("limits.per_minute", "²"), ("limits.per_minute", "--5"), ("styles", "5")):
+        said = await fake.say("config", **ADMIN, action="set", path=path, value=value)
+        assert said.code == "setting_invalid", (path, value, said.text)
+    assert settings(database) == {}
+    assert (await fake.say("imagine", prompt="a red apple")).code is None
+
+
+async def test_a_word_list_is_tried_on_what_was_judged_before_it_is_saved(
+    fake: FakeAdapter, database: Database
+) -> None:
+    for prompt in ("a frumpy teapot", "a quiet lake", "my frumpy hat"):
+        assert (await fake.say("imagine", prompt=prompt)).code is None
+
+    async def tried(path: str, value: str) -> Reply:
+        return await fake.say("config", **ADMIN, action="set", path=path, value=value)
+
+    listed = '[{terms = ["frumpy"], category = "HAR"}]'
+    shown = await tried("lists.deny", listed)
+    assert (shown.data["n"], shown.data["moves"]) == (3, {"allow>hold": 2})
+    assert "2 more" in shown.text and "frumpy" not in shown.text, "examples are veiled"
+    assert settings(database) == {}
+    assert (await fake.press(Verb.CONFIRM, shown.buttons[0].target, **ADMIN)).code is None
+    held = await fake.say("imagine", "bob", prompt="one frumpy boat")
+    assert held.code is None, "held for a moderator, not refused"
+    # The other way round: what the list had held would pass.
+    freed = await tried("lists.deny", "")
+    assert freed.data["moves"] == {"hold>allow": 3} and "3 fewer" in freed.text
+    pattern = await tried("lists.patterns", '[{pattern = "qu[a-z]+t", category = "HAR"}]')
+    assert pattern.data["moves"] == {"allow>hold": 1}
+    # The same from a file, from a form, and from AutoMod's rules.
+    words = '[[lists.deny]]\nterms = ["teapot"]\ncategory = "HAR"\n'
+    whole = await fake.say("config", **ADMIN, action="import", value=words)
+    assert whole.data["moves"] == {"hold>allow": 2}, "the teapot is held by either"
+    names = await fake.press(Verb.CONFIG, "marks", **ADMIN, **{"lists.ip_mode": "block"})
+    assert names.data["n"] == 4 and names.buttons[0].verb is Verb.CONFIRM
+    helped = await fake.press(Verb.CONFIG, "marks", **ADMIN, **{"lists.help_region": "DE"})
+    assert helped.buttons == (), "filters nothing"
+    rules = [{"trigger_type": 1, "trigger_metadata": {"keyword_filter": ["lake"]}}]
+    automod = await fake.say("mod", **ADMIN, action="import", text=json.dumps(rules))
+    assert automod.data["would_hold"] == 1
+
+
+async def test_what_was_tried_is_saved_only_on_what_it_was_tried_with(
+    fake: FakeAdapter, database: Database
+) -> None:
+    async def admin(**values: Any) -> Reply:
+        return await fake.say("config", **ADMIN, **values)
+
+    first = await admin(action="set", path="lists.allow", value='["assassin"]')
+    second = await admin(action="set", path="lists.allow", value='["scunthorpe"]')
+    preset = await admin(action="preset", value="family")
+    assert (await fake.press(Verb.CONFIRM, second.buttons[0].target, **ADMIN)).code is None
+    for late in (first, preset):
+        said = await fake.press(Verb.CONFIRM, late.buttons[0].target, **ADMIN)
+        assert said.code == "settings_moved", said.text
+    assert settings(database) == {"lists": {"allow": ["scunthorpe"]}}
+    other = await admin(action="set", path="policy.thresholds.HATE.hold", value="0.3")
+    await admin(action="set", path="limits.burst", value="5")
+    assert (await fake.press(Verb.CONFIRM, other.buttons[0].target, **ADMIN)).code is None
+    assert settings(database)["limits"] == {"burst": 5}
+
+
+async def test_a_dialogue_does_not_put_back_what_somebody_else_saved(
+    fake: FakeAdapter, database: Database
+) -> None:
+    opened = (await fake.press(Verb.CONFIG, "limits", **ADMIN)).form
+    assert opened is not None
+    values = {field.name: field.value for field in opened.fields} | {"limits.max_queued": "9"}
+    await fake.say("config", "mia", role="admin", action="set", path="paused", value="true")
+    late = await fake.press(Verb.CONFIG, opened.target, **ADMIN, **values)
+    assert late.code == "settings_moved"
+    assert settings(database) == {"paused": True}
+    again = (await fake.press(Verb.CONFIG, "limits", **ADMIN)).form
+    assert again is not None
+    values = {field.name: field.value for field in again.fields} | {"limits.max_queued": "9"}
+    assert (await fake.press(Verb.CONFIG, again.target, **ADMIN, **values)).code is None
+    assert settings(database) == {"paused": True, "limits": {"max_queued": 9}}
+
+
+async def test_one_channel_s_persona_leaves_the_others_alone(
+    fake: FakeAdapter, database: Database
+) -> None:
+    await fake.say("persona", **ADMIN, persona="teacher")
+    fake.channel = "art"
+    await fake.say("persona", **ADMIN, persona="brief")
+    assert settings(database)["channel_personas"] == {"general": "teacher", "art": "brief"}
+    paths = database.read(lambda s: [row.path for row in s.exec(select(SettingChange))])
+    assert sorted(paths) == ["channel_personas.art", "channel_personas.general"]
 
 
 def test_what_is_typed_for_a_setting() -> None:
@@ -368,7 +522,11 @@ async def test_export_forget_export(
     assert again.document is not None
     with zipfile.ZipFile(io.BytesIO(again.document.content)) as archive:
         assert b"secret" not in archive.read("data.json")
-    assert (await fake.say("privacy")).code is None
+    shown = {fact.label: fact.value for fact in (await fake.say("privacy")).fields}
+    assert "/docs" in shown["The space's documents"] and "nothing" in shown["Filters"]
+    change(database, learning={"on": True})
+    shown = {fact.label: fact.value for fact in (await fake.say("privacy")).fields}
+    assert "moderators decide" in shown["Filters"]
     assert sound(database)
 
 
