@@ -18,11 +18,12 @@ from bot.core.limits import MAKES
 from bot.core.reply import Reply, Verb
 from bot.core.services import Services
 from bot.core.texts import texts_for
-from storage import switches
+from storage import jobs, switches
 from storage.database import Database
 from storage.errors import BadInput
 from storage.models import Job, Member, SettingChange, Workspace
-from storage.schema import JobStatus
+from storage.registry import AdapterCard
+from storage.schema import JobKind, JobStatus
 from tests.conftest import HandClock, sound
 from tests.fakes import FakeAdapter
 
@@ -227,11 +228,57 @@ async def test_a_tier_s_limits_are_said_before_anything_is_held(
     assert (await fake.say("credits")).data["pending"] == 0
 
 
+async def test_a_tier_without_loras_is_told_so_and_one_with_them_is_served(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    ink = AdapterCard(name="ink", kind="lora", file="ink.safetensors", sha256="0" * 64)
+    services.registry.adapters["ink"] = ink
+    for values in ({"prompt": "a boat", "lora": "ink:0.8"}, {"prompt": "a boat <lora:ink:0.8>"}):
+        said = await fake.say("imagine", **values)
+        assert said.code == "tier_adapters" and "free" in said.text
+    assert (await fake.say("credits")).data["pending"] == 0
+    assert (await fake.say("tier", **ADMIN, member="ann", tier="pro")).code is None
+    job = await fake.say("imagine", prompt="a boat", lora="ink")
+    assert job.code is None
+    # A workspace may take them away from a tier, and allow only some.
+    change(database, tiers={"adapters": {"pro": False}})
+    assert (await fake.say("imagine", prompt="a boat", lora="ink")).code == "tier_adapters"
+    change(database, tiers={}, models={"adapters": ["snow"]})
+    refused = await fake.say("imagine", prompt="a boat", lora="ink")
+    assert refused.code == "adapter_not_here" and "snow" in refused.text
+    press = await fake.press(Verb.REROLL, job.job_id or "")
+    assert press.code == "adapter_not_here", "a button is no way around"
+
+
+async def test_no_more_of_a_member_s_jobs_run_at_once_than_the_tier_says(
+    fake: FakeAdapter, database: Database, clock: HandClock
+) -> None:
+    """free runs one at a time, pro two; whoever else waits goes on meanwhile."""
+
+    def run() -> str | None:
+        claim = database.write(jobs.claim, worker="w", room={JobKind.IMAGE: 9}, now=clock.now)
+        return None if claim is None else claim.member_id
+
+    await fake.say("credits", "pia")
+    await fake.say("tier", **ADMIN, member="pia", tier="pro")
+    for name in ("ann", "ann", "ann", "pia", "pia", "pia"):
+        assert (await fake.say("imagine", name, prompt="a red apple")).code is None
+    named = database.read(lambda s: {m.id: m.name for m in s.exec(select(Member))})
+    ran = [named[found] for _ in range(6) if (found := run()) is not None]
+    assert sorted(ran) == ["ann", "pia", "pia"]
+    mine = database.read(lambda s: s.exec(select(Job).where(Job.status == JobStatus.RUNNING)).all())
+    done = next(job for job in mine if named[job.member_id] == "ann")
+    database.write(
+        jobs.finish, done.id, done.fence, status=JobStatus.FAILED, now=clock.now, error_code="x"
+    )
+    assert named[run() or ""] == "ann" and run() is None
+
+
 def test_every_rule_has_its_sentence_in_both_languages() -> None:
     refusals = ["stopped", "paused", "timed_out", "least", "not_role", "only_roles",
                 "not_channel", "only_channels"]  # fmt: skip
     passes = ["running", "not_paused", "not_timed_out", "no_rule_command", "rule_command",
-              "no_rule_all", "rule_all"]  # fmt: skip
+              "no_rule_all", "rule_all", "no_rule_kind", "rule_kind"]  # fmt: skip
     for locale in ("en", "zh"):
         texts = texts_for(locale)
         for code in refusals:
