@@ -14,6 +14,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from storage import ledger
+from storage.allowance import pots_of
 from storage.errors import BadInput, LimitReached, NotFound, RetryLater
 from storage.ledger import changed
 from storage.models import LinkCode, Member, Reservation
@@ -71,12 +72,7 @@ def enter_code(session: Session, actor: Actor, code: str, *, now: Millis) -> Mem
     ).first()
     if held is not None:
         raise LimitReached("link_busy")
-    spendable = ledger.balance(session, source).available
-    if spendable > 0:
-        ledger.transfer(
-            session, source, target, spendable, key=f"link:{joining.id}:{asked.id[:16]}",
-            kind="link", now=now, reason="accounts joined",
-        )  # fmt: skip
+    _bring(session, source, target, f"{joining.id}:{asked.id[:16]}", now)
     # Everyone already joined to the one who joins comes along: links never form a chain.
     session.execute(
         update(Member)
@@ -85,6 +81,20 @@ def enter_code(session: Session, actor: Actor, code: str, *, now: Millis) -> Mem
     )
     session.flush()
     return holder
+
+
+def _bring(session: Session, source: str, target: str, key: str, now: Millis) -> None:
+    """Move what can be spent, each part as what it is: a month's credits do not last longer
+    because accounts are joined."""
+    left, held = ledger.balance(session, source).available, pots_of(session, source)
+    for prefix, amount in (("day:", held.daily), ("month:", held.monthly), ("", held.lasting)):
+        amount = min(amount, left)
+        left -= amount
+        if amount > 0:
+            ledger.transfer(
+                session, source, target, amount, key=f"link:{prefix}{key}", kind="link", now=now,
+                reason="accounts joined",
+            )  # fmt: skip
 
 
 def _locked(session: Session, asked: str, enters: str) -> tuple[Member, Member]:

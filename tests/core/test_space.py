@@ -17,6 +17,7 @@ from bot.core import config
 from bot.core.limits import MAKES
 from bot.core.reply import Reply, Verb
 from bot.core.services import Services
+from bot.core.sums import sums
 from bot.core.texts import texts_for
 from storage import jobs, switches
 from storage.database import Database
@@ -616,6 +617,15 @@ async def test_a_filter_is_tried_on_what_was_judged_before_it_is_saved(
     assert settings(database) == {}
     assert (await fake.press(Verb.CONFIRM, tried.buttons[0].target, **ADMIN)).code is None
     assert settings(database) == {"policy": {"thresholds": {"VIO": {"hold": 0.05}}}}
+
+
+async def test_sums_with_numbers_beyond_reason_name_the_input(services: Services) -> None:
+    for name, value in (("cost_per_member_cents", "inf"), ("members", "1" + "0" * 400),
+                        ("watts", "nan"), ("growth", "99"), ("days", "many")):  # fmt: skip
+        with pytest.raises(BadInput) as caught:
+            await sums(services, {name: value})
+        assert caught.value.params["option"] == name
+    assert (await sums(services, {"members": "5"})).months[0].members == 5
 
 
 async def test_the_queue_says_how_long_at_most_and_whose_the_last_hour_was(

@@ -432,3 +432,15 @@ def test_two_who_enter_each_other_s_code_at_once_do_not_join_in_a_ring(database:
         assert sum(row.linked_to is None for row in rows) == 1
         assert {posted(database, Actor(ann.workspace, row, ann.tier)) for row in rows} == {100}
     assert sound(database)
+
+
+def test_joined_accounts_carry_over_no_more_than_one_month_s_worth(database: Database) -> None:
+    now = at("2027-01-03T10:00")
+    ann = come(database, now)
+    anna = actor(database, "anna", workspace="slack", credits=10, now=now)
+    code = database.write(linking.ask_code, ann, now=now)
+    database.write(linking.enter_code, anna, code, now=now)
+    held = database.read(allowance.pots_of, account_of(ann.member))
+    assert (held.monthly, held.lasting) == (100, 10), "a month's credits stay a month's"
+    assert posted(database, come(database, at("2027-02-03T10:00"))) == 110
+    assert sound(database)
