@@ -2,9 +2,9 @@
 
 The order is fixed and the first rule that speaks decides:
 
-1. the operator's stop switch,  2. the workspace is paused (admins pass),  3. a time-out or ban,
-4. the command's own rule (least role, roles, channels),  5. the rule of ``/imagine`` or ``/ask``
-where the command makes such a thing,  6. the rule for every command (``*``).
+1. the operator's stop switch,  2. the workspace is paused (admins pass),  3. the command's own rule
+(least role, roles, channels),  4. the rule of ``/imagine`` or ``/ask`` where the command makes such
+a thing,  5. the rule for every command (``*``),  6. a time-out or ban.
 
 A member is let in when no rule refuses. Admins and the owner are not kept out by channel and role
 rules: whoever can change a rule is not helped by being locked out by it.
@@ -61,9 +61,6 @@ def decide(rules: Rules, asking: Asking) -> Ruling:
     if rules.paused and not admin:
         return no("paused")
     trail.append("not_paused")
-    if asking.banned_until is not None and asking.banned_until > asking.now:
-        return no("timed_out")
-    trail.append("not_timed_out")
     for name, word in ((asking.command, "command"), (asking.also, "kind"), (ANY, "all")):
         if not name:
             continue
@@ -76,6 +73,9 @@ def decide(rules: Rules, asking: Asking) -> Ruling:
             instead = " ".join(rule.only_channels) if refused == "only_channels" else ""
             return no(refused, command=name, least=str(rule.least), channels=instead)
         trail.append(f"rule_{word}")
+    if asking.banned_until is not None and asking.banned_until > asking.now:
+        return no("timed_out")
+    trail.append("not_timed_out")
     return Ruling(allowed=True, code="allowed_admin" if admin else "allowed", trail=tuple(trail))
 
 

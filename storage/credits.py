@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, update
 from sqlalchemy import select as select_columns
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from storage import ledger
@@ -18,11 +19,12 @@ from storage.allowance import day_of, next_month, pots_of
 from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
 from storage.ledger import Balance, changed
 from storage.linking import identities
-from storage.models import Entry, Member, PromoCode, Tier, TierGrant
+from storage.models import Entry, Member, PromoCode, Tier, TierGrant, Workspace
 from storage.pots import Pots
 from storage.rules import Rules, rules_of
 from storage.schema import Millis, Role, role_at_least
 from storage.tenant import Across, across
+from storage.tiers import tailored
 from storage.workspaces import Actor, account_of, holder_id
 
 _CODE = re.compile(r"[A-Z0-9-]{4,32}")
@@ -35,6 +37,8 @@ class Statement:
     balance: Balance
     pots: Pots
     next_grant_at: Millis
+    monthly: int
+    """What comes then, by the tier of whoever holds the account."""
     entries: tuple[Entry, ...]
     account: str
 
@@ -42,14 +46,27 @@ class Statement:
 def statement(session: Session, actor: Actor, *, now: Millis, last: int = 20) -> Statement:
     """A member's account as of now, with the ``last`` entries, newest first."""
     account = account_of(actor.member)
-    zone = rules_of(actor.workspace.settings).credits.timezone
+    zone, monthly = _calendar(session, actor)
     return Statement(
         balance=ledger.balance(session, account),
         pots=pots_of(session, account),
         next_grant_at=next_month(now, zone),
+        monthly=monthly,
         entries=tuple(entries(session, account, limit=last)),
         account=account,
     )
+
+
+@across(Across.PERSON)
+def _calendar(session: Session, actor: Actor) -> tuple[str, int]:
+    """The time zone and the tier's credits that an account follows: those of the place where it
+    is, which for joined accounts is another one (as :func:`storage.workspaces.enrol` grants)."""
+    if actor.member.linked_to is None:
+        return rules_of(actor.workspace.settings).credits.timezone, actor.tier.monthly_credits
+    holder = session.get_one(Member, actor.member.linked_to)
+    rules = rules_of(session.get_one(Workspace, holder.workspace_id).settings)
+    tier = tailored(session.get_one(Tier, holder.tier_id), rules)
+    return rules.credits.timezone, tier.monthly_credits
 
 
 def entries(
@@ -212,8 +229,12 @@ def make_code(
         workspace_id=actor.workspace.id, code=code, credits=credits, max_uses=uses,
         expires_at=expires_at, by=actor.member.id, created_at=now,
     )  # fmt: skip
-    session.add(made)
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.add(made)
+            session.flush()
+    except IntegrityError as error:  # another admin made it in the same instant
+        raise BadInput("code_taken", name=code) from error
     return made
 
 

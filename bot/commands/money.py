@@ -137,7 +137,7 @@ async def show_credits(context: Context, _: NoInput) -> Reply:
             Field(label=texts("credits.reserved"), value=str(seen.balance.pending)),
             Field(label=texts("credits.made_of"), value=made_of),
             Field(label=texts("credits.tier"), value=tier.id),
-            Field(label=texts("credits.monthly"), value=str(tier.monthly_credits)),
+            Field(label=texts("credits.monthly"), value=str(seen.monthly)),
             Field(label=texts("credits.next"), value=date_of(seen.next_grant_at, zone)),
         ),
         data={

@@ -1,7 +1,7 @@
 """May this be asked now: the checks that come before anything is judged, priced or held.
 
-In this order, the first that speaks decides: the operator's stop switch, the paused workspace, a
-time-out, channel and role rules (:mod:`storage.access`), the token bucket, the tier, then, in the
+In this order, the first that speaks decides: the operator's stop switch, the paused workspace,
+channel and role rules, a time-out (:mod:`storage.access`), the token bucket, the tier, then, in the
 transaction that stores the job, the queue's limits, the predicted wait and the credits. A refusal
 is private, costs nothing and says what to do.
 """
@@ -67,7 +67,12 @@ async def ruling(
 
 
 async def check_rules(context: Context, command: str) -> None:
-    """Raise ``NotAllowed('rule_<code>')`` when the rules refuse; see :mod:`storage.access`."""
+    """Raise ``NotAllowed('rule_<code>')`` when the rules refuse; see :mod:`storage.access`.
+
+    Asked once per invocation and command.
+    """
+    if f"rule:{command}" in context.counted:
+        return
     said = await ruling(context, command)
     if not said.allowed:
         params = dict(said.params)
@@ -77,6 +82,7 @@ async def check_rules(context: Context, command: str) -> None:
         if "least" in params:
             params["least"] = context.texts(f"role.{params['least']}")
         raise NotAllowed(f"rule_{said.code}", **params)
+    context.counted.add(f"rule:{command}")
 
 
 def _take(session: Session, member_id: str, rules: Rules, now: Millis) -> Millis:

@@ -22,7 +22,7 @@ from bot.core.texts import texts_for
 from storage import jobs, switches
 from storage.database import Database
 from storage.errors import BadInput
-from storage.models import Job, Member, SettingChange, Workspace
+from storage.models import DecisionRecord, Job, Member, SettingChange, Workspace
 from storage.registry import AdapterCard
 from storage.schema import JobKind, JobStatus
 from tests.conftest import HandClock, sound
@@ -158,10 +158,11 @@ async def test_the_operator_s_stop_switch_stops_everything_new(
 async def test_a_pause_and_a_time_out_refuse_in_words(
     fake: FakeAdapter, database: Database, clock: HandClock
 ) -> None:
-    await fake.say("credits")
+    job = await fake.say("imagine", prompt="a red apple")
     change(database, paused=True)
     assert (await fake.say("ask", prompt="hello")).code == "rule_paused"
     change(database, paused=False)
+    records = database.read(lambda s: len(s.exec(select(DecisionRecord)).all()))
 
     def ban(session: Session) -> None:
         row = session.exec(select(Member)).one()
@@ -171,6 +172,10 @@ async def test_a_pause_and_a_time_out_refuse_in_words(
     database.write(ban)
     said = await fake.say("ask", prompt="hello")
     assert said.code == "rule_timed_out" and "2 minutes" in said.text
+    assert (await fake.press(Verb.REROLL, job.job_id or "")).code == "rule_timed_out"
+    assert len(database.read(lambda s: s.exec(select(DecisionRecord)).all())) == records, (
+        "nothing is judged that no rule lets pass"
+    )
     clock.advance(90_000)
     assert (await fake.say("ask", prompt="hello")).code is None
 
@@ -390,7 +395,7 @@ async def test_why_names_the_rule_that_decides(fake: FakeAdapter, database: Data
                           what="/imagine")  # fmt: skip
     assert said.data == {
         "allowed": False, "rule": "only_channels",
-        "trail": ["running", "not_paused", "not_timed_out", "only_channels"],
+        "trail": ["running", "not_paused", "only_channels"],
     }  # fmt: skip
     said = await fake.say("config", **ADMIN, action="why", member="ann", channel="art",
                           what="imagine")  # fmt: skip
@@ -412,7 +417,9 @@ async def test_why_knows_roles_and_what_a_command_makes(
     real = await fake.say("upscale")
     assert real.code == "rule_only_channels" and real.channels == ("art",)
     assert (await why("upscale", "general"))["rule"] == "only_channels"
-    assert (await why("upscale", "art"))["trail"][-2:] == ["rule_kind", "no_rule_all"]
+    assert (await why("upscale", "art"))["trail"][2:] == [
+        "no_rule_command", "rule_kind", "no_rule_all", "not_timed_out",
+    ]  # fmt: skip
     assert (await why("enhance", "general"))["allowed"] is True
     for command in ("grant", "review"):
         assert (await fake.say(command, member="ann", amount=1, reason="x")).code == "role_needed"

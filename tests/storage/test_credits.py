@@ -444,3 +444,36 @@ def test_joined_accounts_carry_over_no_more_than_one_month_s_worth(database: Dat
     assert (held.monthly, held.lasting) == (100, 10), "a month's credits stay a month's"
     assert posted(database, come(database, at("2027-02-03T10:00"))) == 110
     assert sound(database)
+
+
+def test_the_credits_card_follows_the_place_where_the_account_is(database: Database) -> None:
+    now = at("2027-01-31T20:00")
+    ann, boss = come(database, now), come(database, now, "boss", role="admin")
+    settings(database, credits={"timezone": "Asia/Shanghai"})
+    database.write(credits.give_tier, boss, ann.member, "pro", reason="", now=now)
+    ann = come(database, now)
+    anna = actor(database, "anna", workspace="slack", now=now)
+    join(database, anna, ann)
+    anna = actor(database, "anna", workspace="slack", now=now)
+    shown = database.read(credits.statement, anna, now=now)
+    assert (anna.tier.id, shown.monthly) == ("free", 500)
+    assert shown.next_grant_at == at("2027-02-28T16:00"), "it is February in Shanghai already"
+
+
+def test_two_admins_who_make_one_code_at_once(database: Database) -> None:
+    bosses = [actor(database, name, role="admin") for name in ("boss", "mia")]
+    gate, said = threading.Barrier(2), []
+
+    def make(boss: Actor) -> None:
+        gate.wait()
+        try:
+            said.append(database.write(credits.make_code, boss, "TWIN", 5, uses=1, now=START).code)
+        except BadInput as error:
+            said.append(error.code)
+
+    threads = [threading.Thread(target=make, args=(boss,)) for boss in bosses]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(said) == ["TWIN", "code_taken"]
