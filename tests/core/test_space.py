@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlmodel import Session, select
 
 from bot.commands import COMMANDS
-from bot.commands.privacy import ledger_csv
+from bot.commands.privacy import ledger_csv, pack
 from bot.core import config
 from bot.core.limits import MAKES
 from bot.core.reply import Reply, Verb
@@ -20,8 +22,10 @@ from bot.core.services import Services
 from bot.core.sums import sums
 from bot.core.texts import texts_for
 from storage import jobs, switches
+from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import BadInput
+from storage.export import Everything
 from storage.models import DecisionRecord, Job, Member, SettingChange, Workspace
 from storage.registry import AdapterCard
 from storage.schema import JobKind, JobStatus
@@ -583,6 +587,33 @@ async def test_export_forget_export(
     shown = {fact.label: fact.value for fact in (await fake.say("privacy")).fields}
     assert "moderators decide" in shown["Filters"]
     assert sound(database)
+
+
+def test_an_export_comes_in_parts_that_the_platform_takes(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    keys = tuple(blobs.put(random.Random(n).randbytes(4_000), "png") for n in range(7))
+    huge = blobs.put(random.Random(9).randbytes(30_000), "png")
+    found = Everything({"ledger": [], "jobs": []}, (*keys[:3], huge, *keys[3:], "ab/gone.png"))
+    room, seen = 10_000, []
+    parts = pack(found, blobs, room=room)[1]
+    for part in range(1, parts + 1):
+        packed, again = pack(found, blobs, room=room, part=part)
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            names = archive.namelist()
+            assert archive.testzip() is None and again == parts
+        assert ("data.json" in names) == ("ledger.csv" in names) == (part == 1)
+        assert len(packed) <= room or len(names) == 1, "one that is too large stands alone"
+        seen += [name for name in names if name.startswith("pictures/")]
+    assert sorted(seen) == sorted(f"pictures/{key.replace('/', '-')}" for key in (*keys, huge))
+    assert pack(found, blobs, room=room, part=parts + 1) == (b"", parts)
+    assert pack(found, blobs, room=1 << 20)[1] == 1
+
+
+async def test_a_part_that_is_not_there_is_a_clear_no(fake: FakeAdapter) -> None:
+    whole = await fake.say("privacy", action="export")
+    assert whole.data["parts"] == 1 and "part" not in whole.text
+    refused = await fake.say("privacy", action="export", part=2)
+    assert refused.code == "option_range" and refused.document is None
 
 
 def test_a_csv_cell_never_runs_in_a_spreadsheet() -> None:
