@@ -158,3 +158,9 @@ def test_a_link_of_ours_is_a_button_that_opens_it() -> None:
     within_limits(page)
     (button,) = [n for n in walk(components(page.view)) if n.get("url")]
     assert (button["url"], button["label"], button["style"]) == (url, "Open", 5)
+
+
+def test_channels_that_a_refusal_names_are_there_to_go_to() -> None:
+    (page,) = pages(Reply(text="Not here.", channels=("123456", "*art*")), words_for("en"))
+    drawn = json.dumps(components(page.view))
+    assert "<#123456>" in drawn and "#*art*" not in drawn, "what is no id of Discord's is a word"

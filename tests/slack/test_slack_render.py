@@ -262,3 +262,10 @@ def test_a_link_of_ours_is_one_and_an_address_in_a_text_is_none() -> None:
              if e["type"] == "link"]  # fmt: skip
     assert links == [{"type": "link", "url": url, "text": "Open"}]
     assert url not in made.text, "a notification shows no secret"
+
+
+def test_channels_that_a_refusal_names_are_there_to_go_to() -> None:
+    made = message(Reply(text="Not here.", channels=("C0123456789", "art")), words_for("en"))
+    drawn = json.dumps(made.blocks)
+    assert '{"type": "channel", "channel_id": "C0123456789"}' in drawn
+    assert '"text": "#art"' in drawn, "what is no id of Slack's is a word"
