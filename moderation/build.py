@@ -6,12 +6,14 @@ so that no chain of imports leads from the bot to nudenet and the bot's image st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from moderation.lists import Lists
-from moderation.pipeline import Observer, Pipeline
+from moderation.pipeline import Content, Observer, Pipeline, Surface
 from moderation.stages.heads import HeadsStage
 from moderation.stages.terms import TermsStage
+from storage.schema import Flag
 
 
 def prompt_pipeline(
@@ -46,3 +48,11 @@ def listed_words(text: str, lists: Lists) -> list[tuple[int, int]]:
     """Where words of the lists stand in a text, to show them to a moderator. Blocking: the first
     call reads the lists."""
     return [(start, end) for start, end, _ in _terms().spots(text, lists)]
+
+
+def listed(surface: Surface, text: str, lists: Lists) -> Sequence[Flag]:
+    """What the built-in and these lists find in one text by itself. Blocking.
+
+    Raises as ``TermsStage.check``.
+    """
+    return _terms().check(Content(surface, text=text, lists=lists))

@@ -2,8 +2,9 @@
 
 The order is fixed and the first rule that speaks decides:
 
-1. the operator's stop switch,  2. the workspace is paused (admins pass),  3. a time-out or ban,
-4. the command's own rule (least role, roles, channels),  5. the rule for every command (``*``).
+1. the operator's stop switch,  2. the workspace is paused (admins pass),  3. the command's own rule
+(least role, roles, channels),  4. the rule of ``/imagine`` or ``/ask`` where the command makes such
+a thing,  5. the rule for every command (``*``),  6. a time-out or ban.
 
 A member is let in when no rule refuses. Admins and the owner are not kept out by channel and role
 rules: whoever can change a rule is not helped by being locked out by it.
@@ -21,6 +22,8 @@ class Asking(Frozen):
     """Who asks for what, where."""
 
     command: str
+    also: str = ""
+    """The command whose rules apply to what it makes: a picture made larger is a picture."""
     channel: str
     role: Role
     roles: tuple[str, ...] = ()
@@ -34,7 +37,8 @@ class Ruling(Frozen):
     """The decision and the rule behind it.
 
     ``code`` is the key of a sentence (``rule.<code>``) with ``params``; ``trail`` lists every
-    rule that was asked before, in order, for ``/config why``.
+    rule that was asked before, in order, for ``/config why``. ``channels`` in ``params`` are those
+    where it may be used instead, by the platform's ids, separated by spaces.
     """
 
     allowed: bool
@@ -57,18 +61,21 @@ def decide(rules: Rules, asking: Asking) -> Ruling:
     if rules.paused and not admin:
         return no("paused")
     trail.append("not_paused")
-    if asking.banned_until is not None and asking.banned_until > asking.now:
-        return no("timed_out")
-    trail.append("not_timed_out")
-    for name in (asking.command, ANY):
+    for name, word in ((asking.command, "command"), (asking.also, "kind"), (ANY, "all")):
+        if not name:
+            continue
         rule = rules.commands.get(name)
         if rule is None:
-            trail.append("no_rule_all" if name == ANY else "no_rule_command")
+            trail.append(f"no_rule_{word}")
             continue
         refused = _refusal(rule, asking)
         if refused is not None and not (admin and refused != "least"):
-            return no(refused, command=name, least=str(rule.least))
-        trail.append("rule_all" if name == ANY else "rule_command")
+            instead = " ".join(rule.only_channels) if refused == "only_channels" else ""
+            return no(refused, command=name, least=str(rule.least), channels=instead)
+        trail.append(f"rule_{word}")
+    if asking.banned_until is not None and asking.banned_until > asking.now:
+        return no("timed_out")
+    trail.append("not_timed_out")
     return Ruling(allowed=True, code="allowed_admin" if admin else "allowed", trail=tuple(trail))
 
 

@@ -7,7 +7,7 @@ whole before it is written, so that a broken value changes nothing.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -63,14 +63,19 @@ def put(settings: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 def change(
-    session: Session, actor: Actor, values: Mapping[str, Any], *, check: Check, now: Millis
-) -> list[SettingChange]:
+    session: Session, actor: Actor, values: Mapping[str, Any], *, check: Check, now: Millis,
+    seen: Mapping[str, Any] | None = None,
+) -> list[SettingChange]:  # fmt: skip
     """Set several values (dotted path -> value, None for the default) at once, or none of them.
 
-    Returns what really changed. Raises ``NotAllowed('admins_only')`` and what ``check`` raises.
+    ``seen`` is what stood at these paths (as :func:`snapshot` gives it) when somebody looked and
+    decided. Returns what really changed. Raises ``NotAllowed('admins_only')``,
+    ``BadInput('settings_moved')`` when something else stands there now, and what ``check`` raises.
     """
     row = lock_as_admin(session, actor)
     before = row.settings
+    if seen is not None and snapshot(before, values) != seen:
+        raise BadInput("settings_moved")
     fresh: dict[str, Any] = dict(before)
     for path, value in values.items():
         fresh = put(fresh, path, value)
@@ -86,17 +91,37 @@ def change(
     return made
 
 
+def snapshot(settings: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """What stands at these paths; nothing for a path that is not set."""
+    return {path: _boxed(_get(settings, path)) for path in paths}
+
+
 def replace(
     session: Session, actor: Actor, settings: Mapping[str, Any], *, check: Check, now: Millis,
-    undoes: str | None = None,
+    seen: Mapping[str, Any] | None = None,
 ) -> SettingChange | None:  # fmt: skip
-    """Put a whole document (an import, a preset) in place; None when nothing differs."""
+    """Put a whole document (an import) in place; None when nothing differs.
+
+    ``seen`` is the document that was there when somebody looked and decided. Raises as
+    :func:`change`.
+    """
+    return rewrite(session, actor, lambda _: settings, check=check, now=now, seen=seen)
+
+
+def rewrite(
+    session: Session, actor: Actor, make: Callable[[Mapping[str, Any]], Mapping[str, Any]], *,
+    check: Check, now: Millis, seen: Mapping[str, Any] | None = None,
+) -> SettingChange | None:  # fmt: skip
+    """:func:`replace` by what ``make`` makes of the settings as they are now (a preset)."""
     row = lock_as_admin(session, actor)
+    if seen is not None and row.settings != dict(seen):
+        raise BadInput("settings_moved")
+    settings = dict(make(row.settings))
     check(settings)
-    if row.settings == dict(settings):
+    if row.settings == settings:
         return None
-    made = _note(session, actor, "", row.settings, dict(settings), now, undoes)
-    row.settings = dict(settings)
+    made = _note(session, actor, "", row.settings, settings, now)
+    row.settings = settings
     session.add(row)
     session.flush()
     return made

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, update
 from sqlalchemy import select as select_columns
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from storage import ledger
 from storage.allowance import day_of, next_month, pots_of
 from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
 from storage.ledger import Balance, changed
-from storage.models import Entry, Member, PromoCode, Tier, TierGrant
+from storage.linking import identities
+from storage.models import Entry, Member, PromoCode, Tier, TierGrant, Workspace
 from storage.pots import Pots
 from storage.rules import Rules, rules_of
 from storage.schema import Millis, Role, role_at_least
 from storage.tenant import Across, across
+from storage.tiers import tailored
 from storage.workspaces import Actor, account_of, holder_id
 
 _CODE = re.compile(r"[A-Z0-9-]{4,32}")
@@ -34,6 +37,8 @@ class Statement:
     balance: Balance
     pots: Pots
     next_grant_at: Millis
+    monthly: int
+    """What comes then, by the tier of whoever holds the account."""
     entries: tuple[Entry, ...]
     account: str
 
@@ -41,14 +46,27 @@ class Statement:
 def statement(session: Session, actor: Actor, *, now: Millis, last: int = 20) -> Statement:
     """A member's account as of now, with the ``last`` entries, newest first."""
     account = account_of(actor.member)
-    zone = rules_of(actor.workspace.settings).credits.timezone
+    zone, monthly = _calendar(session, actor)
     return Statement(
         balance=ledger.balance(session, account),
         pots=pots_of(session, account),
         next_grant_at=next_month(now, zone),
+        monthly=monthly,
         entries=tuple(entries(session, account, limit=last)),
         account=account,
     )
+
+
+@across(Across.PERSON)
+def _calendar(session: Session, actor: Actor) -> tuple[str, int]:
+    """The time zone and the tier's credits that an account follows: those of the place where it
+    is, which for joined accounts is another one (as :func:`storage.workspaces.enrol` grants)."""
+    if actor.member.linked_to is None:
+        return rules_of(actor.workspace.settings).credits.timezone, actor.tier.monthly_credits
+    holder = session.get_one(Member, actor.member.linked_to)
+    rules = rules_of(session.get_one(Workspace, holder.workspace_id).settings)
+    tier = tailored(session.get_one(Tier, holder.tier_id), rules)
+    return rules.credits.timezone, tier.monthly_credits
 
 
 def entries(
@@ -103,6 +121,12 @@ def given_today(session: Session, account: str, rules: Rules, now: Millis) -> in
     return sum(row.amount for row in rows if day_of(row.at, zone) == day_of(now, zone))
 
 
+@across(Across.PERSON)
+def _lock_person(session: Session, member: Member) -> None:
+    """Whatever else this person does with credits, in whichever place, comes before or after."""
+    session.exec(select(Member.id).where(Member.id == holder_id(member)).with_for_update())
+
+
 def gift(
     session: Session, actor: Actor, target: Member, amount: int, *, key: str, now: Millis
 ) -> bool:
@@ -120,11 +144,8 @@ def gift(
     cap = rules.limits.gift_per_day
     if cap == 0:
         raise LimitReached("gift_off")
-    # The giver's row is locked before the day's sum is read: two gifts at once count each other.
-    with across(Across.PERSON):
-        session.exec(
-            select(Member.id).where(Member.id == holder_id(actor.member)).with_for_update()
-        )
+    # Before the day's sum is read: two gifts at once count each other.
+    _lock_person(session, actor.member)
     full = f"gift:{actor.workspace.id}:{key}"
     given = given_today(session, source, rules, now)
     if not ledger.has_entry(session, full) and given + amount > cap:
@@ -208,13 +229,20 @@ def make_code(
         workspace_id=actor.workspace.id, code=code, credits=credits, max_uses=uses,
         expires_at=expires_at, by=actor.member.id, created_at=now,
     )  # fmt: skip
-    session.add(made)
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.add(made)
+            session.flush()
+    except IntegrityError as error:  # another admin made it in the same instant
+        raise BadInput("code_taken", name=code) from error
     return made
 
 
 def redeem(session: Session, actor: Actor, code: str, *, now: Millis) -> int:
     """Credits for a code, once per member and person; returns how many.
+
+    The entry's key names the member and not the account: whoever joins another account, or goes
+    separate ways again, has used the code all the same.
 
     Raises ``NotFound('code_unknown')`` (never made, expired, of another workspace: all the same)
     and ``LimitReached`` (``code_used`` by this member, ``code_empty``).
@@ -226,8 +254,9 @@ def redeem(session: Session, actor: Actor, code: str, *, now: Millis) -> int:
     ).first()
     if found is None or (found.expires_at is not None and found.expires_at <= now):
         raise NotFound("code_unknown")
-    key = f"promo:{found.id}:{holder_id(actor.member)}"
-    if ledger.has_entry(session, key):
+    _lock_person(session, actor.member)
+    people = {actor.member.id, *(person.id for person in identities(session, actor.member))}
+    if any(ledger.has_entry(session, f"promo:{found.id}:{person}") for person in people):
         raise LimitReached("code_used")
     used = changed(
         session,
@@ -239,8 +268,9 @@ def redeem(session: Session, actor: Actor, code: str, *, now: Millis) -> int:
     if not used:
         raise LimitReached("code_empty")
     given = ledger.grant(
-        session, account_of(actor.member), found.credits, key=key, now=now,
-        reason=f"code {found.code}", kind="promo",
+        session, account_of(actor.member), found.credits,
+        key=f"promo:{found.id}:{actor.member.id}", now=now, reason=f"code {found.code}",
+        kind="promo",
     )  # fmt: skip
     if not given:
         # The same member twice in one instant: the other one has it, and this use goes back.

@@ -26,7 +26,8 @@ _KEY = re.compile(r"^\s*([A-Za-z0-9_.\"'*-]+)\s*=")
 
 def dump(settings: Mapping[str, Any], *, title: str = "") -> str:
     """The settings as TOML; what is at its default is not written."""
-    head = f"# Settings of {title}.\n" if title else ""
+    # A place's name is its own choice: on one line it stays a remark.
+    head = f"# Settings of {' '.join(title.split())}.\n" if title else ""
     return head + tomli_w.dumps({"atelier": {"schema": SCHEMA}, **_clean(dict(settings))})
 
 

@@ -20,10 +20,10 @@ MONTH_MS = 30 * 86_400_000
 class Prices(Frozen):
     """What the operator pays. Either the power drawn, or the rent of the machine, or both."""
 
-    watts: float = Field(default=300.0, ge=0)
+    watts: float = Field(default=300.0, ge=0, le=1e6)
     """Power drawn while the engine works."""
-    cents_per_kwh: float = Field(default=30.0, ge=0)
-    rent_cents_per_hour: float = Field(default=0.0, ge=0)
+    cents_per_kwh: float = Field(default=30.0, ge=0, le=1e6)
+    rent_cents_per_hour: float = Field(default=0.0, ge=0, le=1e9)
     """Rent of the machine, counted for the hours it works."""
 
     def cents(self, engine_ms: float) -> float:
@@ -135,7 +135,7 @@ def measure(session: Session, *, since: Millis, until: Millis, prices: Prices) -
 class Assumptions(Frozen):
     """The inputs of a projection; every one is shown beside its result."""
 
-    members: int = Field(default=100, ge=0)
+    members: int = Field(default=100, ge=0, le=10**10)
     """Active members at the start."""
     growth: float = Field(default=0.05, ge=-1, le=10)
     """New members a month, as a share of those there."""
@@ -143,11 +143,11 @@ class Assumptions(Frozen):
     """Members who leave a month."""
     conversion: float = Field(default=0.05, ge=0, le=1)
     """Share of members who pay."""
-    price_cents: int = Field(default=900, ge=0)
+    price_cents: int = Field(default=900, ge=0, le=10**9)
     """What a paying member pays a month."""
-    cost_per_member_cents: float = Field(default=20.0, ge=0)
+    cost_per_member_cents: float = Field(default=20.0, ge=0, le=1e9)
     """Engine cost of one active member a month; measured, where there is a measurement."""
-    fixed_cents: int = Field(default=0, ge=0)
+    fixed_cents: int = Field(default=0, ge=0, le=10**12)
     """What is paid every month whoever comes (a server, say)."""
     months: int = Field(default=12, ge=1, le=120)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from storage.models import Favourite, Generation, Job
@@ -13,7 +14,12 @@ def keep(session: Session, member_id: str, generation_id: str, *, now: Millis) -
     key = (member_id, generation_id)
     if session.get(Favourite, key) is not None:
         return False
-    session.add(Favourite(member_id=member_id, generation_id=generation_id, created_at=now))
+    try:
+        with session.begin_nested():
+            session.add(Favourite(member_id=member_id, generation_id=generation_id, created_at=now))
+            session.flush()
+    except IntegrityError:  # pressed twice in the same instant
+        return False
     return True
 
 

@@ -14,7 +14,8 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from storage import ledger
-from storage.errors import BadInput, LimitReached, NotFound
+from storage.allowance import pots_of
+from storage.errors import BadInput, LimitReached, NotFound, RetryLater
 from storage.ledger import changed
 from storage.models import LinkCode, Member, Reservation
 from storage.schema import Millis
@@ -60,8 +61,7 @@ def enter_code(session: Session, actor: Actor, code: str, *, now: Millis) -> Mem
     if not used:
         raise NotFound("link_code_unknown")
     asked = session.get_one(LinkCode, _hash(cleaned), populate_existing=True)
-    holder = session.get_one(Member, holder_id(session.get_one(Member, asked.member_id)))
-    joining = session.get_one(Member, holder_id(actor.member))
+    holder, joining = _locked(session, asked.member_id, actor.member.id)
     if holder.id == joining.id:
         raise BadInput("link_self")
     source, target = ledger.member_account(joining.id), ledger.member_account(holder.id)
@@ -72,12 +72,7 @@ def enter_code(session: Session, actor: Actor, code: str, *, now: Millis) -> Mem
     ).first()
     if held is not None:
         raise LimitReached("link_busy")
-    spendable = ledger.balance(session, source).available
-    if spendable > 0:
-        ledger.transfer(
-            session, source, target, spendable, key=f"link:{joining.id}:{asked.id[:16]}",
-            kind="link", now=now, reason="accounts joined",
-        )  # fmt: skip
+    _bring(session, source, target, f"{joining.id}:{asked.id[:16]}", now)
     # Everyone already joined to the one who joins comes along: links never form a chain.
     session.execute(
         update(Member)
@@ -88,14 +83,65 @@ def enter_code(session: Session, actor: Actor, code: str, *, now: Millis) -> Mem
     return holder
 
 
+def _bring(session: Session, source: str, target: str, key: str, now: Millis) -> None:
+    """Move what can be spent, each part as what it is: a month's credits do not last longer
+    because accounts are joined."""
+    left, held = ledger.balance(session, source).available, pots_of(session, source)
+    for prefix, amount in (("day:", held.daily), ("month:", held.monthly), ("", held.lasting)):
+        amount = min(amount, left)
+        left -= amount
+        if amount > 0:
+            ledger.transfer(
+                session, source, target, amount, key=f"link:{prefix}{key}", kind="link", now=now,
+                reason="accounts joined",
+            )  # fmt: skip
+
+
+def _locked(session: Session, asked: str, enters: str) -> tuple[Member, Member]:
+    """The account's holder and the one who joins, with everybody who comes along, all locked.
+
+    Two who enter each other's code at once would else join in a ring, and a job of somebody who
+    comes along could still reserve from the account that is left. Raises ``RetryLater`` when the
+    links changed while we waited.
+    """
+
+    def holders() -> tuple[str, str]:
+        first, second = (
+            holder_id(session.get_one(Member, one, populate_existing=True))
+            for one in (asked, enters)
+        )
+        return first, second
+
+    before = holders()
+    session.exec(
+        select(Member.id)
+        .where(col(Member.id).in_(before) | (col(Member.linked_to) == before[1]))
+        .order_by(col(Member.id))
+        .with_for_update(key_share=True)
+    ).all()
+    if holders() != before:
+        raise RetryLater("accounts were joined or parted meanwhile")
+    holder, joining = (session.get_one(Member, one, populate_existing=True) for one in before)
+    return holder, joining
+
+
+@across(Across.PERSON)
 def unlink(session: Session, actor: Actor) -> bool:
-    """Go separate ways; the balance stays where the account is. False when nothing was linked."""
+    """Go separate ways; the balance stays where the account is. False when nothing was linked.
+
+    Said by the account's holder, everybody who joined goes: whoever entered a code that was not
+    meant for them can be shown the door.
+    """
+    me = col(Member.id) == actor.member.id
     return bool(
         changed(
             session,
             update(Member)
-            .where(col(Member.id) == actor.member.id, col(Member.linked_to).is_not(None))
-            .values(linked_to=None),
+            .where(
+                me & col(Member.linked_to).is_not(None) | (col(Member.linked_to) == actor.member.id)
+            )
+            .values(linked_to=None)
+            .execution_options(synchronize_session=False),
         )
     )
 

@@ -40,11 +40,11 @@ class Pots:
 
 def pot_of(line: Line) -> str:
     """Where an incoming line goes, and what an expiry takes from."""
-    if line.kind == "daily" or line.key.startswith("expire:day:"):
+    if line.kind == "daily" or line.key.startswith(("expire:day:", "link:day:")):
         return DAILY
     if line.kind == "grant" and line.key.startswith("grant:"):
         return MONTHLY
-    if line.kind == "refund" or line.key.startswith("expire:month:"):
+    if line.kind == "refund" or line.key.startswith(("expire:month:", "link:month:")):
         # A refund cannot know what it was paid from; the month is the middle.
         return MONTHLY
     return LASTING

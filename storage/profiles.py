@@ -55,29 +55,25 @@ class Profile(Frozen):
         return round(self.image.gigabytes + (0 if self.shared else self.chat.gigabytes), 2)
 
 
-_STARTER_IMAGE = Choice(
-    model="starter-icons", precision=Precision.FULL, gigabytes=0.2,
-    licence="AGPL-3.0-or-later", how="nothing: it is the default",
-)  # fmt: skip
-_STARTER_CHAT = Choice(
-    model="smollm2-135m", precision=Precision.FULL, gigabytes=0.54, licence="Apache-2.0",
-    how="nothing: it is the default",
-)  # fmt: skip
+def _choice(
+    model: str, gigabytes: float, how: str, precision: Precision = Precision.FULL,
+    licence: str = "Apache-2.0",
+) -> Choice:  # fmt: skip
+    return Choice(model=model, precision=precision, gigabytes=gigabytes, licence=licence, how=how)
+
+
+_NOTHING = "nothing: it is the default"
+_STARTER_IMAGE = _choice("starter-icons", 0.2, _NOTHING, licence="AGPL-3.0-or-later")
+_STARTER_CHAT = _choice("smollm2-135m", 0.54, _NOTHING)
 
 
 def _klein(precision: Precision, gigabytes: float) -> Choice:
-    return Choice(
-        model="black-forest-labs/FLUX.2-klein-4B", precision=precision, gigabytes=gigabytes,
-        licence="Apache-2.0",
-        how=f"ATELIER_IMAGE_MODEL=flux2-klein-4b, ATELIER_PRECISION={precision}",
-    )  # fmt: skip
+    how = f"ATELIER_IMAGE_MODEL=flux2-klein-4b, ATELIER_PRECISION={precision}"
+    return _choice("black-forest-labs/FLUX.2-klein-4B", gigabytes, how, precision)
 
 
 def _qwen(precision: Precision, gigabytes: float, how: str) -> Choice:
-    return Choice(
-        model="Qwen/Qwen3-4B", precision=precision, gigabytes=gigabytes, licence="Apache-2.0",
-        how=how,
-    )  # fmt: skip
+    return _choice("Qwen/Qwen3-4B", gigabytes, how, precision)
 
 
 _SHARED = "ATELIER_CHAT_MODEL=shared (the picture model's own text encoder)"
@@ -114,14 +110,13 @@ PROFILES: tuple[Profile, ...] = (
     ),
     Profile(
         name="80 GB", gigabytes=80,
-        image=Choice(
-            model="Tongyi-MAI/Z-Image-Turbo", precision=Precision.FULL, gigabytes=20.4,
-            licence="Apache-2.0", how="ATELIER_IMAGE_MODEL=Tongyi-MAI/Z-Image-Turbo@<commit>",
+        image=_choice(
+            "Tongyi-MAI/Z-Image-Turbo", 20.4,
+            "ATELIER_IMAGE_MODEL=Tongyi-MAI/Z-Image-Turbo@<commit>",
         ),
-        chat=Choice(
-            model="openai/gpt-oss-20b", precision=Precision.FOUR, gigabytes=13.8,
-            licence="Apache-2.0", how="ATELIER_CHAT_MODEL=openai/gpt-oss-20b@<commit>, or a "
-            "larger one by ATELIER_CHAT_PROVIDERS",
+        chat=_choice(
+            "openai/gpt-oss-20b", 13.8, "ATELIER_CHAT_MODEL=openai/gpt-oss-20b@<commit>, or a "
+            "larger one by ATELIER_CHAT_PROVIDERS", Precision.FOUR,
         ),
         shared=False,
         why="room for a better model of each kind side by side, nothing is ever evicted",
@@ -133,7 +128,7 @@ def profile_for(gpu_bytes: int) -> Profile:
     """The largest profile for a GPU of ``gpu_bytes`` bytes of memory; 0 means there is none.
 
     Cards report a little less than their name says, so that a tenth less still counts. A card
-    below 8 GB gets the CPU's models: they are small enough for any.
+    below the smallest gets the CPU's models: they are small enough for any.
     """
     gigabytes = gpu_bytes / 1e9
     fitting = [p for p in PROFILES if p.gigabytes * 0.9 <= gigabytes]

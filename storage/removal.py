@@ -17,6 +17,7 @@ from sqlmodel import Session, col, select
 
 from storage import audit, jobs, learning, privacy
 from storage.errors import NotAllowed
+from storage.export import FORGOTTEN
 from storage.models import (
     Act,
     Appeal,
@@ -182,7 +183,7 @@ def _blank(session: Session, space: Workspace, done: Removed, now: Millis) -> No
     session.execute(
         update(Appeal)
         .where(col(Appeal.workspace_id) == space.id)
-        .values(text=privacy.FORGOTTEN)
+        .values(text=FORGOTTEN)
         .execution_options(synchronize_session=False)
     )
 

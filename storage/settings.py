@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tomllib
@@ -20,6 +21,9 @@ from pydantic_settings import (
 from storage.errors import OperatorError
 from storage.presence import servable
 from storage.registry import Registry, load_registry
+from storage.setting_names import BOT, WORKER, in_env_file, in_environment, in_toml
+
+log = logging.getLogger(__name__)
 
 _ENV, _TOML = ".env", "atelier.toml"
 
@@ -105,9 +109,12 @@ S = TypeVar("S", bound=StorageSettings)
 
 def read_settings(kind: type[S], **overrides: object) -> S:
     """The settings in force. Raises ``OperatorError`` naming where what is wrong stands, and the
-    cure; never a value, which may be a secret."""
+    cure; never a value, which may be a secret. A misspelt name is wrong in our files, and said
+    in the log where it is in the environment (:mod:`storage.setting_names`)."""
     try:
-        return kind(**overrides)  # type: ignore[arg-type]
+        settings = kind(**overrides)  # type: ignore[arg-type]
+        _check_names(kind)
+        return settings
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
@@ -121,6 +128,19 @@ def read_settings(kind: type[S], **overrides: object) -> S:
         raise OperatorError(
             f"{_TOML}{line} is not valid TOML", "correct that line; text goes in quotes"
         ) from None
+
+
+def _check_names(kind: type[StorageSettings]) -> None:
+    """Raise ``OperatorError`` for the first name in our files that is no setting."""
+    known = {*kind.model_fields, *BOT, *WORKER}
+    for wrong in (*in_env_file(Path(_ENV), known), *in_toml(Path(_TOML), known)):
+        offer = f"did you mean {wrong.nearest}? Otherwise" if wrong.nearest else "correct it, or"
+        raise OperatorError(
+            f"{wrong.place}: there is no setting {wrong.name}", f"{offer} remove the line"
+        )
+    for wrong in in_environment(os.environ, known):
+        offer = f"; did you mean {wrong.nearest}?" if wrong.nearest else ""
+        log.warning("%s in %s is no setting of ours%s", wrong.name, wrong.place, offer)
 
 
 def _place(name: str) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from storage import jobs, review
+from storage.linking import identities
 from storage.models import Appeal, Case, Decision, Generation, Job, Member, Workspace
 from storage.places import Place as Place
 from storage.places import counted_place, line_places
@@ -144,6 +145,27 @@ def history(
         query = query.where(col(Job.id) < before)
     places: dict[str, Place] = {}
     return [_view(session, job, now, places) for job in session.exec(query)]
+
+
+@across(Across.PERSON)
+def elsewhere(
+    session: Session, member: Member, *, limit: int, now: Millis
+) -> list[tuple[str, JobView]]:
+    """The newest jobs of the same person in other places where they are linked, newest first,
+    each with the place's name. For their own eyes only."""
+    others = {one.id for one in identities(session, member)} - {member.id}
+    rows = session.exec(
+        select(Job, Workspace)
+        .join(Workspace, col(Workspace.id) == col(Job.workspace_id))
+        .where(col(Job.member_id).in_(others))
+        .order_by(col(Job.id).desc())
+        .limit(limit)
+    ).all()
+    places: dict[str, Place] = {}
+    return [
+        (space.name or space.platform.capitalize(), _view(session, job, now, places))
+        for job, space in rows
+    ]
 
 
 def undelivered(

@@ -15,7 +15,7 @@ from sqlmodel import select
 from bot.commands import COMMANDS, PRESSES
 from bot.core.reply import Verb
 from storage.database import Database
-from storage.models import Case, Job
+from storage.models import Case, Job, Workspace
 from storage.queue import Wire
 from storage.schema import Category, Flag, JobStatus, Outcome, Verdict, new_id
 from tests.conftest import HandClock, set_limits, sound
@@ -241,6 +241,38 @@ async def test_a_grid_has_buttons_for_each_picture_within_the_platforms_limits(
     await face.press(card, "report")
     reported = face.services.database.read(lambda s: s.exec(select(Case)).all())
     assert len(reported) in (1, 4), "one picture, or each of them with one button"
+
+
+async def said(face: Driver, who: str, command: str, **values: Any) -> str:
+    """What somebody alone reads after a command."""
+    heard = len(await face.notes(who))
+    await face.use(command, who, **values)
+    return " ".join((await face.notes(who))[heard:])
+
+
+async def test_an_admin_reads_why_and_what_is_wrong_with_a_file(face: Driver) -> None:
+    await face.use("help")
+    boss, rule = face.boss, {"action": "set", "path": "commands.imagine.only_channels"}
+    assert "Saved" in await said(face, boss, "config", **rule, value="C22222222")
+    about = {} if boss == "ann" else {"member": "ann"}
+    why = await said(face, boss, "config", action="why", what="upscale", **about)
+    assert ("in certain channels only" in why) == bool(about), "admins pass"
+    assert ("may not use /upscale" in why) == bool(about)
+    if about:
+        refused = await said(face, "ann", "imagine", prompt="a red apple")
+        assert "C22222222" in refused and "certain channels" in refused
+    before = face.services.database.read(lambda s: s.exec(select(Workspace)).one().settings)
+    for text, words in (
+        ("paused = maybe", "Line 1 of the file is not valid TOML"),
+        ("limits.burst = 0", "Line 1: limits.burst cannot be set like that"),
+        ("coffee = 3", "There is no setting called coffee"),
+    ):
+        assert words in await said(face, boss, "config", action="import", value=text)
+    tried = await said(face, boss, "config", action="preset", value="family")
+    assert "Before it is saved" in tried
+    nope = await said(face, boss, "config", action="preset", value="pirates")
+    assert "There is no preset called pirates" in nope
+    assert before == face.services.database.read(lambda s: s.exec(select(Workspace)).one().settings)
 
 
 async def test_private_affairs_stay_private(face: Driver) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -13,6 +14,7 @@ from storage import audit, economics, switches
 from storage.clock import now_ms
 from storage.database import Database
 from storage.economics import Assumptions, Prices
+from storage.errors import OperatorError
 
 DAY_MS = 86_400_000
 
@@ -20,9 +22,22 @@ DAY_MS = 86_400_000
 def run_economics(
     *, json: bool, days: int, prices: dict[str, float], assumed: dict[str, Any]
 ) -> int:
-    """Measure the last ``days``, then project with every input shown. 0 always."""
+    """Measure the last ``days``, then project with every input shown. 0 always.
+
+    Raises ``OperatorError`` for a number that makes no sense.
+    """
+    try:
+        return _economics(json=json, days=days, paid=Prices(**prices), assumed=assumed)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise OperatorError(
+            f"{first['loc'][0]} cannot be {first['input']} ({first['msg']})",
+            "give another number; `atelier economics --help` lists them",
+        ) from None
+
+
+def _economics(*, json: bool, days: int, paid: Prices, assumed: dict[str, Any]) -> int:
     now = now_ms()
-    paid = Prices(**prices)
 
     def read(database: Database) -> economics.Economics:
         return database.read(

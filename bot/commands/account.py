@@ -13,6 +13,7 @@ from bot.commands.presses import show
 from bot.core.cards import kept, timeline
 from bot.core.command import Command, CommandInfo, Context
 from bot.core.inputs import Input, Phrase
+from bot.core.job_card import card
 from bot.core.reply import Button, Reply, Verb, Visibility
 from bot.core.texts import Texts
 from storage import places, views
@@ -130,20 +131,38 @@ async def history(context: Context, values: HistoryInput) -> Reply:
         newest_last = await timeline(services, context.actor, locale=texts.locale, limit=10)
         cards = newest_last[::-1]
     lines = [
-        f"{number}. **{card.title}** {one_line(card.prompt)} `{card.job_id}`"
-        for number, card in enumerate(cards, 1)
+        f"{number}. **{one.title}** {one_line(one.prompt)} `{one.job_id}`"
+        for number, one in enumerate(cards, 1)
     ]
     none = texts("favourite.none" if values.kept else "history.none")
+    text, away = "\n".join(lines) or none, []
+    if not values.kept and (away := await _elsewhere(context)):
+        text += f"\n\n**{texts('history.elsewhere')}**\n" + "\n".join(
+            f"- {one_line(place)}: **{one.title}** {one_line(one.prompt)} `{one.job_id}`"
+            for place, one in away
+        )
     return Reply(
         title=texts("history.kept" if values.kept else "history.title"),
-        text="\n".join(lines) or none,
+        text=text,
         visibility=Visibility.PRIVATE,
         buttons=tuple(
-            Button(verb=Verb.SHOW, target=card.job_id or "", label=str(number))
-            for number, card in enumerate(cards, 1)
+            Button(verb=Verb.SHOW, target=one.job_id or "", label=str(number))
+            for number, one in enumerate(cards, 1)
         ),
-        data={"jobs": [card.data for card in cards]},
+        data={
+            "jobs": [one.data for one in cards],
+            "elsewhere": [{"place": place, "job_id": one.job_id} for place, one in away],
+        },
     )
+
+
+async def _elsewhere(context: Context) -> list[tuple[str, Reply]]:
+    """The person's last jobs where they are linked; their buttons are there, not here."""
+    now = context.services.clock()
+    found = await context.services.database.look(
+        views.elsewhere, context.actor.member, limit=10, now=now
+    )
+    return [(place, card(seen, context.texts, now=now)) for place, seen in found]
 
 
 async def job(context: Context, values: JobInput) -> Reply:

@@ -9,6 +9,7 @@ from bot.core.cards import job_reply
 from bot.core.command import Command, Context
 from bot.core.guards import judge_texts, may_see, submit_job
 from bot.core.inputs import Input, Phrase
+from bot.core.limits import check_rules
 from bot.core.quotes import quote_reply
 from bot.core.reply import Reply, Visibility
 from moderation.pipeline import Surface
@@ -41,6 +42,7 @@ async def remake(context: Context, target: str, *, dry_run: bool = False) -> Rep
     spec = _spec(made)
     if dry_run:
         return await quote_reply(context, spec, again=True)
+    await check_rules(context, "imagine")
     verdict = await judge_texts(
         context, {Surface.PROMPT: spec.prompt, Surface.NEGATIVE: spec.negative}
     )

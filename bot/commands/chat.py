@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from bot.core import config
 from bot.core.attachment import Upload
 from bot.core.cards import job_reply
 from bot.core.command import Command, Context
@@ -199,10 +200,10 @@ async def persona(context: Context, values: PersonaInput) -> Reply:
         raise NotAllowed("admins_only")
     if values.persona not in known:
         raise NotFound("persona_unknown", persona=values.persona[:40], known=", ".join(known))
-    chosen = {**(settings.get("channel_personas") or {}), channel: values.persona}
+    # One channel's entry: what another admin chose elsewhere meanwhile stays.
     await context.services.database.run(
-        book.change, context.actor, {"channel_personas": chosen}, check=lambda _: None,
-        now=context.services.clock(),
+        book.change, context.actor, {f"channel_personas.{channel}": values.persona},
+        check=config.check, now=context.services.clock(),
     )  # fmt: skip
     return Reply(
         text=texts("persona.set", persona=values.persona), tone=Tone.GOOD,

@@ -3,57 +3,68 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from bot.core import config
 from bot.core.command import Context
 from bot.core.reply import Reply, Tone, Visibility
 from storage import book, credits, intents, privacy, removal
+from storage.book import Check
 from storage.database import Session
 from storage.errors import LimitReached
-from storage.models import Intent, Member
+from storage.models import Member, SettingChange
 from storage.schema import Millis
 from storage.workspaces import Actor
 
+Done = tuple[int, str] | list[SettingChange] | str
+"""A gift's amount and taker, what was changed, or the kind of what takes several transactions."""
 
-def _gift(session: Session, actor: Actor, intent_id: str, now: Millis) -> tuple[int, str] | Intent:
+
+def _take(session: Session, actor: Actor, intent_id: str, now: Millis, check: Check) -> Done:
     """Take the intent and do it in one transaction: a refusal leaves it to be tried again."""
     intent = intents.take(session, actor, intent_id, now=now)
-    if intent.kind != "gift":
-        return intent
-    target = session.get_one(Member, intent.data["member"])
-    amount = int(intent.data["amount"])
-    credits.gift(session, actor, target, amount, key=intent.id, now=now)
-    return amount, target.name
+    if intent.kind == "gift":
+        target = session.get_one(Member, intent.data["member"])
+        amount = int(intent.data["amount"])
+        credits.gift(session, actor, target, amount, key=intent.id, now=now)
+        return amount, target.name
+    if intent.kind == "config":
+        return _change(session, actor, intent.data, now, check)
+    return intent.kind
+
+
+def _change(
+    session: Session, actor: Actor, data: Mapping[str, Any], now: Millis, check: Check
+) -> list[SettingChange]:
+    """What was tried out, on the settings it was tried with."""
+    seen = data.get("seen")
+    if "document" not in data:
+        return book.change(session, actor, data["values"], check=check, now=now, seen=seen)
+    whole = book.replace(session, actor, data["document"], check=check, now=now, seen=seen)
+    return [whole] if whole is not None else []
 
 
 async def confirm(context: Context, target: str) -> Reply:
     """Do it. Raises ``NotFound('intent_unknown')`` when it is not theirs, used, or too old."""
     services, texts = context.services, context.texts
     now = services.clock()
-    done = await services.database.run(_gift, context.actor, target, now)
+    check = await config.checker_for(services)
+    done = await services.database.run(_take, context.actor, target, now, check)
     if isinstance(done, tuple):
         amount, name = done
         return Reply(
             text=texts("gift.done", n=amount, name=name), tone=Tone.GOOD,
             visibility=Visibility.PRIVATE,
         )  # fmt: skip
-    if done.kind == "config":
-        whole_name = texts("config.whole")
-        if "document" in done.data:
-            whole = await services.database.run(
-                book.replace, context.actor, done.data["document"], check=config.check, now=now
-            )
-            made = [whole] if whole is not None else []
-        else:
-            made = await services.database.run(
-                book.change, context.actor, done.data["values"], check=config.check, now=now
-            )
+    if isinstance(done, list):
+        whole = texts("config.whole")
         return Reply(
             title=texts("config.saved"),
-            text="\n".join(f"- `{change.id}` **{change.path or whole_name}**" for change in made),
+            text="\n".join(f"- `{change.id}` **{change.path or whole}**" for change in done),
             tone=Tone.GOOD, visibility=Visibility.PRIVATE,
         )  # fmt: skip
-    if done.kind == "workspace":
+    if done == "workspace":
         return await _remove_workspace(context, now)
     return await _forget(context, now)
 
@@ -82,7 +93,7 @@ async def _forget(context: Context, now: Millis) -> Reply:
     if gone.open_jobs:
         raise LimitReached("forget_busy", n=gone.open_jobs)
     for blob in gone.blobs:
-        services.blobs.delete(blob)
+        await asyncio.to_thread(services.blobs.delete, blob)
     text = texts("privacy.forgotten", jobs=gone.jobs, made=gone.generations)
     if gone.kept_for_review:
         text += "\n\n" + texts("privacy.kept", n=gone.kept_for_review)

@@ -16,7 +16,7 @@ from bot.core.command import Command, Context
 from bot.core.derive import enlarge
 from bot.core.guards import judge_texts, submit_job
 from bot.core.inputs import Input, Phrase, Prompt
-from bot.core.limits import check_private, rules_in
+from bot.core.limits import check_private, check_rules, rules_in
 from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import Reply, Visibility
 from bot.core.sizes import draft_size, parse_margins, parse_size, size_like
@@ -317,6 +317,8 @@ async def submit_picture(
     context: Context, spec: ImageSpec, *, parent_id: str | None = None
 ) -> Reply:
     """Check a spec's words, price and queue it, show its card. Raises ``MemberError``."""
+    # A button comes here without a command's check: nothing is judged that no rule lets pass.
+    await check_rules(context, "imagine")
     check_words(spec)
     check_fit(spec, context.services.registry)
     await check_served(context, spec)

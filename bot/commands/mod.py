@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field as Option
 
@@ -13,11 +13,12 @@ from bot.core.command import Command, Context
 from bot.core.inputs import Input
 from bot.core.learnt import learning_reply
 from bot.core.reply import Button, Field, Reply, Tone, Verb, Visibility
+from moderation import tryout
 from moderation.evaluation.report import severities
 from moderation.lists import lists_of
 from moderation.pipeline import Content, Surface
 from moderation.settings import policy_of
-from storage import decisions, intents
+from storage import book, decisions, intents
 from storage.errors import BadInput, NotAllowed
 from storage.schema import Category, Outcome, Role, role_at_least
 
@@ -136,14 +137,15 @@ async def _import(context: Context, values: ModInput) -> Reply:
             fields=tuple(fields), visibility=Visibility.PRIVATE, data=data,
         )  # fmt: skip
     past = await services.database.look(decisions.last_decisions, workspace_id=space.id, most=TRIED)
-    held = await asyncio.to_thread(
-        importing.would_hold, plan, policy_of(space.settings),
-        [(row.surface, row.text, Outcome[row.outcome.upper()]) for row in past],
-        lists_of(space.settings),
-    )  # fmt: skip
+    wanted = importing.values_of(plan)
+    fresh: dict[str, Any] = dict(space.settings)
+    for path, value in wanted.items():
+        fresh = book.put(fresh, path, value)
+    tried = await asyncio.to_thread(tryout.tried, past, space.settings, fresh)
+    held = len(tried.newly_restricted)
     intent = await services.database.run(
-        intents.ask, context.actor, "config", {"values": importing.values_of(plan)},
-        now=services.clock(),
+        intents.ask, context.actor, "config",
+        {"values": wanted, "seen": book.snapshot(space.settings, wanted)}, now=services.clock(),
     )  # fmt: skip
     return Reply(
         title=texts("import.title"),

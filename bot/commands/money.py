@@ -10,7 +10,7 @@ from pydantic import Field as Option
 from bot.core.command import Command, Context
 from bot.core.dates import date_of as date_of
 from bot.core.inputs import Input, Phrase
-from bot.core.limits import rules_in
+from bot.core.limits import check_pace, rules_in
 from bot.core.reply import Button, Field, Reply, Tone, Verb, Visibility
 from bot.core.texts import Texts
 from storage import credits, intents, linking
@@ -137,7 +137,7 @@ async def show_credits(context: Context, _: NoInput) -> Reply:
             Field(label=texts("credits.reserved"), value=str(seen.balance.pending)),
             Field(label=texts("credits.made_of"), value=made_of),
             Field(label=texts("credits.tier"), value=tier.id),
-            Field(label=texts("credits.monthly"), value=str(tier.monthly_credits)),
+            Field(label=texts("credits.monthly"), value=str(seen.monthly)),
             Field(label=texts("credits.next"), value=date_of(seen.next_grant_at, zone)),
         ),
         data={
@@ -181,7 +181,8 @@ async def gift(context: Context, values: GiftInput) -> Reply:
 
 
 async def redeem(context: Context, values: RedeemInput) -> Reply:
-    """Credits for a code."""
+    """Credits for a code. Tries count in the member's pace: short codes could be guessed."""
+    await check_pace(context)
     got = await context.services.database.run(
         credits.redeem, context.actor, values.code, now=context.services.clock()
     )
@@ -236,6 +237,7 @@ async def link(context: Context, values: LinkInput) -> Reply:
             return _done(context, "link.undone")
         return _done(context, "link.none")
     if values.code:
+        await check_pace(context)
         await services.database.run(
             linking.enter_code, context.actor, values.code, now=services.clock()
         )

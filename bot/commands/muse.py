@@ -14,6 +14,7 @@ from bot.core.command import Command, Context
 from bot.core.forms import form_reply
 from bot.core.guards import judge_texts, own_job, submit_job
 from bot.core.inputs import PROMPT_MAX, Input, Phrase, Prompt
+from bot.core.limits import check_rules
 from bot.core.quotes import quote_reply, throw_away
 from bot.core.reply import FormField, Reply, Verb, Visibility
 from moderation.pipeline import Surface
@@ -138,6 +139,7 @@ async def reword(context: Context, target: str) -> Reply:
 
 async def pick(context: Context, target: str) -> Reply:
     """Go on from one direction: four new ones around it, in the same session."""
+    await check_rules(context, "ask")
     made, _ = await _written(context, target)
     spec = await _session(context, made.text or "")
     spec = spec.model_copy(update={"seed": secrets.randbelow(2**32)})

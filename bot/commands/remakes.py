@@ -19,6 +19,7 @@ from bot.core.command import Context
 from bot.core.forms import form_reply
 from bot.core.guards import judge_texts, own_job, submit_job
 from bot.core.inputs import explain
+from bot.core.limits import check_rules
 from bot.core.reply import FormField, Reply, Verb
 from bot.core.sizes import parse_size, sizes_of
 from bot.core.styles import dressed, styles_in
@@ -42,6 +43,7 @@ async def _queued(context: Context, spec: ImageSpec | ChatSpec, parent_id: str) 
     """Judge the words again and queue the new job; its card."""
     if isinstance(spec, ImageSpec):
         return await submit_picture(context, spec, parent_id=parent_id)
+    await check_rules(context, "ask")
     verdict = await judge_texts(context, {Surface.PROMPT: spec.prompt})
     job_id = await submit_job(context, spec, verdict=verdict, parent_id=parent_id)
     return await job_reply(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field as Option
@@ -10,16 +12,14 @@ from bot.commands.money import date_of
 from bot.core import config
 from bot.core.command import Command, Context
 from bot.core.inputs import Input, Phrase
-from bot.core.limits import COMMAND_OF, MAKES, rules_in
+from bot.core.limits import COMMAND_OF, rules_in, ruling
 from bot.core.reply import Button, Document, Field, Reply, Tone, Verb, Visibility
-from moderation.settings import policy_of
-from moderation.shadow import Past, backtest
-from storage import access, book, credits, decisions, document, intents, switches
-from storage.access import Asking
+from moderation import tryout
+from storage import book, credits, decisions, document, intents
+from storage.access import Ruling
 from storage.errors import BadInput, NotAllowed, NotFound
 from storage.models import Member, SettingChange
 from storage.schema import Role, role_at_least
-from storage.tiers import tiers_there_are
 
 TRIED = 200
 """Judged contents a changed filter is tried on before it is saved."""
@@ -78,12 +78,16 @@ async def press_config(context: Context, target: str) -> Reply:
     """The button opens a group's dialogue; its values come back to the same verb and are saved."""
     if not role_at_least(context.actor.member.role, Role.ADMIN):
         raise NotAllowed("admins_only")
-    if target not in config.GROUPS:
+    group, _, mark = target.partition(".")
+    settings = context.actor.workspace.settings
+    if group not in config.GROUPS:
         raise NotFound("button_unknown")
     if not context.values:
-        form = config.form_of(target, context.actor.workspace.settings, context.texts)
+        form = config.form_of(group, settings, context.texts)
         return Reply(title=form.title, form=form, visibility=Visibility.PRIVATE)
-    known = {setting.path for setting in config.GROUPS[target]}
+    if mark and mark != config.mark_of(group, settings):
+        raise BadInput("settings_moved")  # all fields come back: it would undo somebody's change
+    known = {setting.path for setting in config.GROUPS[group]}
     given = {
         str(path): config.typed(str(path), str(raw))
         for path, raw in context.values.items()
@@ -108,37 +112,27 @@ async def _set(context: Context, values: ConfigInput) -> Reply:
 
 
 async def _save(context: Context, wanted: dict[str, Any]) -> Reply:
-    if any(path.split(".")[0] == "policy" for path in wanted):
-        return await _try_out(context, wanted)
-    services = context.services
+    services, settings = context.services, context.actor.workspace.settings
+    check = await config.checker_for(services)
+    fresh: dict[str, Any] = dict(settings)
+    for path, value in wanted.items():
+        fresh = book.put(fresh, path, value)
+    check(fresh)
+    seen = book.snapshot(settings, wanted)
+    if tryout.differ(settings, fresh):
+        return await _tried(context, fresh, {"values": wanted, "seen": seen})
     made = await services.database.run(
-        book.change, context.actor, wanted, check=await _check(context), now=services.clock()
+        book.change, context.actor, wanted, check=check, now=services.clock(), seen=seen
     )
     return _saved(context, made)
 
 
-async def _check(context: Context, text: str = "") -> book.Check:
-    """What a whole set of settings must satisfy here; ``text`` is the file it came from."""
-    tiers = await context.services.database.look(tiers_there_are)
-    return config.checker(context.services.registry.cards, tiers, text)
-
-
-async def _try_out(context: Context, wanted: dict[str, Any]) -> Reply:
-    """What a changed filter would have done to what was judged last; the button saves it."""
-    fresh: dict[str, Any] = dict(context.actor.workspace.settings)
-    for path, value in wanted.items():
-        fresh = book.put(fresh, path, value)
-    (await _check(context))(fresh)
-    return await _tried(context, fresh, {"values": wanted})
-
-
 async def _tried(context: Context, fresh: dict[str, Any], data: dict[str, Any]) -> Reply:
-    """What these settings' filters would have done; the button does what ``data`` says."""
+    """What these settings' filters would have done to what was judged last; the button does what
+    ``data`` says."""
     services, texts, space = context.services, context.texts, context.actor.workspace
-    if fresh == dict(space.settings):
-        return Reply(text=texts("config.same"), visibility=Visibility.PRIVATE)
     past = await services.database.look(decisions.last_decisions, workspace_id=space.id, most=TRIED)
-    tried = backtest([Past.of(row) for row in past], policy_of(fresh))
+    tried = await asyncio.to_thread(tryout.tried, past, space.settings, fresh)
     intent = await services.database.run(
         intents.ask, context.actor, "config", data, now=services.clock()
     )
@@ -216,8 +210,9 @@ async def _undo(context: Context, values: ConfigInput) -> Reply:
             raise NotFound("change_unknown")
         wanted = last[0].id
     made = await services.database.run(
-        book.undo, context.actor, wanted, check=config.check, now=services.clock()
-    )
+        book.undo, context.actor, wanted, check=await config.checker_for(services),
+        now=services.clock(),
+    )  # fmt: skip
     return _saved(context, [made])
 
 
@@ -238,25 +233,34 @@ async def _export(context: Context, _: ConfigInput) -> Reply:
 async def _import(context: Context, values: ConfigInput) -> Reply:
     """Put a whole file in place. A broken one names line and field and changes nothing."""
     text = values.value.removeprefix("```toml").strip("`")
-    return await _replace(context, document.load(text), text)
+    settings, now = document.load(text), context.actor.workspace.settings
+    check = await config.checker_for(context.services, text)
+    check(settings)
+    if tryout.differ(now, settings):
+        return await _tried(context, settings, {"document": settings, "seen": now})
+    return await _replaced(context, lambda _: settings, check)
 
 
 async def _preset(context: Context, values: ConfigInput) -> Reply:
     name = values.value.strip() or values.path
     if name not in config.PRESETS:
         raise NotFound("preset_unknown", name=name[:40], known=", ".join(config.PRESETS))
-    return await _replace(context, config.with_preset(context.actor.workspace.settings, name))
+    now = context.actor.workspace.settings
+    fresh = config.with_preset(now, name)
+    check = await config.checker_for(context.services)
+    check(fresh)
+    if tryout.differ(now, fresh):
+        return await _tried(context, fresh, {"document": fresh, "seen": now})
+    return await _replaced(context, lambda settings: config.with_preset(settings, name), check)
 
 
-async def _replace(context: Context, settings: dict[str, Any], text: str = "") -> Reply:
-    """Put whole settings in place; what changes a filter is tried out first."""
+async def _replaced(
+    context: Context, make: Callable[[Mapping[str, Any]], Mapping[str, Any]], check: book.Check
+) -> Reply:
+    """Whole settings in place that change no filter."""
     services = context.services
-    check = await _check(context, text)
-    check(settings)
-    if policy_of(settings) != policy_of(context.actor.workspace.settings):
-        return await _tried(context, settings, {"document": settings})
     made = await services.database.run(
-        book.replace, context.actor, settings, check=check, now=services.clock()
+        book.rewrite, context.actor, make, check=check, now=services.clock()
     )
     return _saved(context, [made] if made is not None else [])
 
@@ -270,20 +274,14 @@ async def _why(context: Context, values: ConfigInput) -> Reply:
             credits.find_member, context.actor.workspace.id, values.member
         )
     command = values.what.strip().lstrip("/") or COMMAND_OF[next(iter(COMMAND_OF))]
-    channel = "".join(config.ids_in(values.channel)) or context.address.channel
-    makes = command in MAKES
-    stopped = await services.database.look(switches.is_on, switches.STOP)
-    rules = rules_in(context)
-    if not makes:
-        rules = rules.model_copy(update={"paused": False})
-    said = access.decide(
-        rules,
-        Asking(
-            command=command, channel=channel, role=Role(person.role), roles=tuple(person.roles),
-            banned_until=person.banned_until if makes else None, now=services.clock(),
-            stopped=stopped and makes,
-        ),
-    )  # fmt: skip
+    info = next((one for one in context.catalog(texts.locale) if one.name == command), None)
+    if info is None:
+        raise NotFound("command_unknown", command=command[:40])
+    channel = "".join(config.ids_in(values.channel))
+    if role_at_least(person.role, info.role):
+        said = await ruling(context, command, person=person, channel=channel)
+    else:  # asked before any rule, and no rule can lift it
+        said = Ruling(allowed=False, code="role", trail=("role",))
     steps = "\n".join(f"{n}. {texts(f'trail.{code}')}" for n, code in enumerate(said.trail, 1))
     verdict = texts("why.yes" if said.allowed else "why.no", command=command,
                     name=person.name or person.external_id)  # fmt: skip

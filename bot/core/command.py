@@ -364,6 +364,10 @@ class Core:
             return _sorry(texts("error.bug", reference=reference), "bug")
 
 
+MOST_CHANNELS = 8
+"""Channels that a refusal names."""
+
+
 def error_reply(error: MemberError, texts: Texts) -> Reply:
     """The private card that says no: the sentence for the code, and what to do about it."""
     return Reply(
@@ -371,6 +375,7 @@ def error_reply(error: MemberError, texts: Texts) -> Reply:
         text=texts(f"error.{error.code}", **error.params),
         tone=Tone.WARN,
         visibility=Visibility.PRIVATE,
+        channels=tuple(str(error.params.get("channels", "")).split())[:MOST_CHANNELS],
         code=error.code,
         exit_code=error.exit_code,
         data={

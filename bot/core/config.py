@@ -6,23 +6,27 @@ fields, the page lists them, the command line sets them by path.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
+from bot.core.checking import FOREIGN
+from bot.core.checking import check as check
+from bot.core.checking import checker as checker
+from bot.core.checking import checker_for as checker_for
 from bot.core.reply import Form, FormField, Verb
 from bot.core.texts import LOCALES, Texts
-from moderation.lists import IpMode, Lists, save_lists
+from moderation.lists import IpMode, Lists
 from moderation.marks.facts import LabelProfile, profile_of
 from moderation.policy import Policy
 from storage import book, document
-from storage.book import Check
 from storage.errors import BadInput
 from storage.rules import KEYS, Rules
-from storage.templates import DEFAULT_PERSONA, personas
+from storage.templates import DEFAULT_PERSONA
 
 Kind = Literal["ids", "map", "integer", "number", "flag", "text", "choice", "lines"]
 
@@ -130,65 +134,6 @@ PRESETS = ("family", "standard", "artists")
 """Ready-made filters: the files of ``storage/presets``."""
 BY_PATH = {setting.path: setting for group in GROUPS.values() for setting in group}
 
-FOREIGN = frozenset({
-    "policy", "lists", "styles", "personas", "persona", "channel_personas", "label_profile",
-    "terms", "help",
-})  # fmt: skip
-"""Top-level settings of other rooms, checked where they are used."""
-
-
-def check(settings: Mapping[str, Any], text: str = "") -> None:
-    """Raise ``BadInput`` for the first value that makes no sense, in any room.
-
-    ``text`` is the file it came from, for the line.
-    """
-    unknown = sorted(set(settings) - KEYS - FOREIGN)
-    if unknown:
-        line = document.line_of(text, unknown[0]) if text else 0
-        raise BadInput("setting_unknown", path=unknown[0][:80], line=line)
-    document.validate(settings, text)
-    try:
-        Policy.model_validate(settings.get("policy", {}))
-    except ValidationError as error:
-        raise document.invalid(error, text, "policy.") from error
-    known, here = personas(settings), settings.get("channel_personas")
-    chosen = {"persona": settings.get("persona")}
-    if isinstance(here, Mapping):
-        chosen |= {f"channel_personas.{channel}": name for channel, name in here.items()}
-    for path, name in chosen.items():
-        if name is not None and name not in known:
-            raise document.bad(path, f"one of: {', '.join(sorted(known))}", text)
-    profile = settings.get("label_profile", LabelProfile.EU)
-    if profile not in frozenset(LabelProfile):
-        why = f"one of: {', '.join(LabelProfile)}"
-        raise BadInput("setting_invalid", path="label_profile", why=why)
-    try:
-        save_lists(settings, Lists.model_validate(settings.get("lists", {})))
-    except ValidationError as error:
-        raise document.invalid(error, text, "lists.") from error
-
-
-def checker(models: Iterable[str], tiers: Iterable[str], text: str = "") -> Check:
-    """:func:`check`, and that models and tiers named in prices, tiers and mappings exist."""
-    known_models, known_tiers = sorted(models), sorted(tiers)
-
-    def checked(settings: Mapping[str, Any]) -> None:
-        check(settings, text)
-        rules = Rules.model_validate({k: v for k, v in settings.items() if k in KEYS})
-        named = [("prices.models", name, known_models) for name in rules.prices.models]
-        for column in type(rules.tiers).model_fields:
-            path = f"tiers.{column}"
-            named += [(path, name, known_tiers) for name in getattr(rules.tiers, column)]
-        for key in ("role_tiers", "sku_tiers"):
-            mapped = getattr(rules.credits, key).values()
-            named += [(f"credits.{key}", name, known_tiers) for name in mapped]
-        for path, name, known in named:
-            if name not in known:
-                why = f"{name[:40]} is not one of {', '.join(known)}"
-                raise document.bad(path, why, text)
-
-    return checked
-
 
 def with_preset(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The settings with a preset in force: its filters instead of ours, and of the rest only what
@@ -248,16 +193,16 @@ def typed(path: str, raw: str) -> Any:
     ``BadInput('setting_unknown')`` for a path of no room.
     """
     raw = raw.strip()
+    if raw == "":
+        return None  # also for what another version knew: it can be taken out
     if path.split(".")[0] not in KEYS | FOREIGN:
         raise BadInput("setting_unknown", path=path[:80], line=0)
-    if raw == "":
-        return None
     setting = BY_PATH.get(path)
     kind = setting.kind if setting is not None else "any"
     if path.startswith("tiers.") and path.count(".") == 1 and "{" not in raw:
         kind = "map"
     if kind == "integer":
-        if not raw.lstrip("-").isdigit():
+        if not re.fullmatch(r"-?[0-9]{1,12}", raw):
             raise BadInput("setting_invalid", path=path[:80], why="a whole number is needed")
         return int(raw)
     if kind == "number":
@@ -292,11 +237,12 @@ def ids_in(raw: str) -> list[str]:
 
 
 def _literal(raw: str) -> Any:
-    """A TOML value where it is one, else the text itself."""
+    """A TOML value where it is one and nothing else, else the text itself."""
     try:
-        return tomllib.loads(f"value = {raw}")["value"]
+        found = tomllib.loads(f"value = {raw}")
     except tomllib.TOMLDecodeError:
         return raw
+    return found["value"] if len(found) == 1 else raw
 
 
 def form_of(group: str, settings: Mapping[str, Any], texts: Texts) -> Form:
@@ -321,9 +267,16 @@ def form_of(group: str, settings: Mapping[str, Any], texts: Texts) -> Form:
             )
         )  # fmt: skip
     return Form(
-        title=texts(f"group.{group}"), submit=texts("config.save"), verb=Verb.CONFIG, target=group,
-        fields=tuple(fields),
+        title=texts(f"group.{group}"), submit=texts("config.save"), verb=Verb.CONFIG,
+        target=f"{group}.{mark_of(group, settings)}", fields=tuple(fields),
     )  # fmt: skip
+
+
+def mark_of(group: str, settings: Mapping[str, Any]) -> str:
+    """Eight letters that stand for what is set in a group: its dialogue carries them, so that
+    what somebody else saved meanwhile is not put back by fields that nobody touched."""
+    standing = book.snapshot(settings, [setting.path for setting in GROUPS[group]])
+    return hashlib.sha256(json.dumps(standing, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def veiled(text: str) -> str:

@@ -16,7 +16,7 @@ from bot.core.announcer import Announcer
 from bot.core.cards import job_reply
 from bot.core.presenter import Notifier, Presenter
 from bot.core.services import Services
-from storage import litter, outbox, privacy, views
+from storage import litter, outbox, retention, views
 from storage.errors import AtelierError, NotFound, RetryLater
 from storage.models import Job
 from storage.schema import TERMINAL_STATUSES, Address, Event, EventType, Millis, Platform
@@ -211,11 +211,13 @@ class Delivery:
     async def keep_house(self) -> int:
         """Retention: remove what is older than its workspace keeps it; returns files deleted."""
         services, gone = self._services, 0
-        while blobs := await services.database.run(privacy.sweep, now=services.clock()):
-            for blob in blobs:
+        while True:
+            swept = await services.database.run(retention.sweep, now=services.clock())
+            for blob in swept.blobs:
                 await asyncio.to_thread(services.blobs.delete, blob)
-            gone += len(blobs)
-        return gone
+            gone += len(swept.blobs)
+            if not swept.rows:
+                return gone
 
     async def clear_away(self) -> int:
         """Files that no row names, left by a crash, are removed; returns how many."""

@@ -9,12 +9,8 @@ from typing import Any
 
 from moderation.automod import Imported, from_automod
 from moderation.lists import Deny, Lists, lists_of
-from moderation.pipeline import Content, Surface
-from moderation.policy import Policy, decide
 from moderation.stages.limits import MAX_PATTERNS
-from moderation.stages.terms import TermsStage
 from storage.errors import BadInput
-from storage.schema import Outcome
 
 MAX_BYTES = 2_000_000
 """Six rules of a thousand keywords are under half a megabyte."""
@@ -22,7 +18,7 @@ MAX_BYTES = 2_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What an import would add to what is there, and what it would have held."""
+    """What an import would add to what is there."""
 
     lists: Lists
     """As they would be afterwards."""
@@ -100,20 +96,3 @@ def values_of(plan: Plan) -> dict[str, Any]:
     """What is put into the settings, by path."""
     data = plan.lists.model_dump(mode="json")
     return {f"lists.{name}": data[name] for name in ("deny", "patterns", "allow") if data[name]}
-
-
-def would_hold(
-    plan: Plan, policy: Policy, past: Iterable[tuple[str, str, Outcome]], now: Lists
-) -> int:
-    """Of the texts judged last (surface, text, outcome), how many pass now and would be held."""
-    stage, count = TermsStage(), 0
-    for surface, text, outcome in past:
-        if not text or outcome >= Outcome.HOLD or surface not in frozenset(Surface):
-            continue
-        where = Surface(surface)
-        then, before = (
-            decide(stage.check(Content(where, text=text, lists=lists)), policy, where).outcome
-            for lists in (plan.lists, now)
-        )
-        count += then >= Outcome.HOLD > before
-    return count

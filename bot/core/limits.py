@@ -1,7 +1,7 @@
 """May this be asked now: the checks that come before anything is judged, priced or held.
 
-In this order, the first that speaks decides: the operator's stop switch, the paused workspace, a
-time-out, channel and role rules (:mod:`storage.access`), the token bucket, the tier, then, in the
+In this order, the first that speaks decides: the operator's stop switch, the paused workspace,
+channel and role rules, a time-out (:mod:`storage.access`), the token bucket, the tier, then, in the
 transaction that stores the job, the queue's limits, the predicted wait and the credits. A refusal
 is private, costs nothing and says what to do.
 """
@@ -14,6 +14,7 @@ from storage import bucket, switches
 from storage.access import Asking, Ruling, decide
 from storage.database import Session
 from storage.errors import LimitReached, NotAllowed
+from storage.models import Member
 from storage.rules import Rules, rules_of
 from storage.schema import AnySpec, JobKind, Millis, Role, role_at_least
 from storage.tiers import may_be_private, within
@@ -28,6 +29,11 @@ MAKES = frozenset(
 at one's own things, privacy and help stay open."""
 COMMAND_OF = {JobKind.IMAGE: "imagine", JobKind.CHAT: "ask"}
 """Whose rules apply to a job that a button asks for."""
+KIND_OF = {
+    "upscale": JobKind.IMAGE, "blend": JobKind.IMAGE, "again": JobKind.IMAGE,
+    "enhance": JobKind.CHAT, "brainstorm": JobKind.CHAT, "describe": JobKind.CHAT,
+}  # fmt: skip
+"""What the other commands that make something make."""
 
 
 def rules_in(context: Context) -> Rules:
@@ -35,31 +41,38 @@ def rules_in(context: Context) -> Rules:
     return rules_of(context.actor.workspace.settings) if context.venue.installed else Rules()
 
 
-def asking(context: Context, command: str, *, stopped: bool) -> Asking:
-    """The question the rules answer, from what an adapter told us and what we stored."""
-    makes = command in MAKES
-    return Asking(
-        command=command,
-        channel=context.address.channel,
-        role=Role(context.actor.member.role),
-        roles=tuple(context.actor.member.roles),
-        banned_until=context.actor.member.banned_until if makes else None,
-        now=context.services.clock(),
-        stopped=stopped and makes,
+async def ruling(
+    context: Context, command: str, *, person: Member | None = None, channel: str = ""
+) -> Ruling:
+    """What the rules say about a member (who asks, unless another is named) and a command now,
+    here or in another channel."""
+    services, who = context.services, person or context.actor.member
+    stopped = await services.database.look(switches.is_on, switches.STOP)
+    rules, makes = rules_in(context), command in MAKES
+    if not makes:
+        rules = rules.model_copy(update={"paused": False})
+    return decide(
+        rules,
+        Asking(
+            command=command,
+            also=COMMAND_OF[KIND_OF[command]] if command in KIND_OF else "",
+            channel=channel or context.address.channel,
+            role=Role(who.role),
+            roles=tuple(who.roles),
+            banned_until=who.banned_until if makes else None,
+            now=services.clock(),
+            stopped=stopped and makes,
+        ),
     )
 
 
-async def ruling(context: Context, command: str) -> Ruling:
-    """What the rules say about this member, here, now."""
-    stopped = await context.services.database.look(switches.is_on, switches.STOP)
-    rules = rules_in(context)
-    if command not in MAKES:
-        rules = rules.model_copy(update={"paused": False})
-    return decide(rules, asking(context, command, stopped=stopped))
-
-
 async def check_rules(context: Context, command: str) -> None:
-    """Raise ``NotAllowed('rule_<code>')`` when the rules refuse; see :mod:`storage.access`."""
+    """Raise ``NotAllowed('rule_<code>')`` when the rules refuse; see :mod:`storage.access`.
+
+    Asked once per invocation and command.
+    """
+    if f"rule:{command}" in context.counted:
+        return
     said = await ruling(context, command)
     if not said.allowed:
         params = dict(said.params)
@@ -69,6 +82,7 @@ async def check_rules(context: Context, command: str) -> None:
         if "least" in params:
             params["least"] = context.texts(f"role.{params['least']}")
         raise NotAllowed(f"rule_{said.code}", **params)
+    context.counted.add(f"rule:{command}")
 
 
 def _take(session: Session, member_id: str, rules: Rules, now: Millis) -> Millis:

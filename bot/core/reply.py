@@ -248,6 +248,8 @@ class Reply(Frozen):
     form: Form | None = None
     link: Link | None = None
     """Shown under ``text``, as the platform shows links; only in private replies."""
+    channels: tuple[str, ...] = ()
+    """Channels it names under ``text``, by the platform's ids; only in private replies."""
     document: Document | None = None
     progress: Progress | None = None
     code: str | None = None

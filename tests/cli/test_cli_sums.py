@@ -42,6 +42,19 @@ def test_economics_prints_measures_and_every_input(home: Path) -> None:
     assert said["projection"][0]["revenue_cents"] == 200 * 0.05 * 500
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [(["--growth", "99"], "growth"), (["--cost", "inf"], "cost_per_member_cents"),
+     (["--watts", "1e300"], "watts"), (["--members", "1" + "0" * 30], "members")],
+)  # fmt: skip
+def test_a_number_that_makes_no_sense_is_named_and_is_no_bug(
+    home: Path, words: list[str], name: str
+) -> None:
+    ran = CliRunner().invoke(app, ["economics", *words])
+    assert ran.exit_code == 5 and name in ran.stderr
+    assert "(operator)" in ran.stderr and "cure" in ran.stderr
+
+
 def test_stop_and_resume(home: Path) -> None:
     for words, on in ((["stop", "too hot"], True), (["resume"], False)):
         assert CliRunner().invoke(app, words).exit_code == 0

@@ -5,24 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlmodel import Session, select
 
 from bot.commands import COMMANDS
-from bot.commands.privacy import ledger_csv
+from bot.commands.privacy import ledger_csv, pack
 from bot.core import config
 from bot.core.limits import MAKES
-from bot.core.reply import Verb
+from bot.core.reply import Reply, Verb
 from bot.core.services import Services
+from bot.core.sums import sums
 from bot.core.texts import texts_for
-from storage import switches
+from storage import jobs, switches
+from storage.blobs import Blobs
 from storage.database import Database
 from storage.errors import BadInput, NotFound
-from storage.models import Job, Member, SettingChange, Workspace
-from storage.schema import JobStatus
+from storage.export import Everything
+from storage.models import DecisionRecord, Job, Member, SettingChange, Workspace
+from storage.registry import AdapterCard
+from storage.schema import JobKind, JobStatus
 from tests.conftest import HandClock, sound
 from tests.fakes import FakeAdapter
 
@@ -105,7 +111,24 @@ async def test_linking_from_another_workspace(fake: FakeAdapter) -> None:
     fake.workspace = "elsewhere"
     assert (await fake.say("link", "anna", code=code)).code is None
     assert (await fake.say("credits", "anna")).data["available"] == 100
+    assert (await fake.say("history", "anna")).data["elsewhere"] == []
+    fake.workspace = "guild-1"
+    await fake.say("imagine", prompt="a red apple")
+    fake.workspace = "elsewhere"
+    both = await fake.say("history", "anna")
+    assert "a red apple" in both.text and both.buttons == (), "its buttons are where it was asked"
+    assert both.data["jobs"] == [] and len(both.data["elsewhere"]) == 1
+    assert "a red apple" not in (await fake.say("history", "eve")).text
     assert (await fake.say("link", "anna", undo=True)).code is None
+    assert "a red apple" not in (await fake.say("history", "anna")).text
+
+
+async def test_codes_are_not_guessed_by_the_thousand(fake: FakeAdapter, database: Database) -> None:
+    await fake.say("credits")
+    change(database, limits={"burst": 2, "per_minute": 1})
+    codes = [(await fake.say("redeem", code=f"CODE-{n}")).code for n in range(3)]
+    assert codes == ["code_unknown", "code_unknown", "too_fast"]
+    assert (await fake.say("link", code="ABCD-EFGH")).code == "too_fast"
 
 
 # -- limits ------------------------------------------------------------------------------------
@@ -139,10 +162,11 @@ async def test_the_operator_s_stop_switch_stops_everything_new(
 async def test_a_pause_and_a_time_out_refuse_in_words(
     fake: FakeAdapter, database: Database, clock: HandClock
 ) -> None:
-    await fake.say("credits")
+    job = await fake.say("imagine", prompt="a red apple")
     change(database, paused=True)
     assert (await fake.say("ask", prompt="hello")).code == "rule_paused"
     change(database, paused=False)
+    records = database.read(lambda s: len(s.exec(select(DecisionRecord)).all()))
 
     def ban(session: Session) -> None:
         row = session.exec(select(Member)).one()
@@ -152,6 +176,10 @@ async def test_a_pause_and_a_time_out_refuse_in_words(
     database.write(ban)
     said = await fake.say("ask", prompt="hello")
     assert said.code == "rule_timed_out" and "2 minutes" in said.text
+    assert (await fake.press(Verb.REROLL, job.job_id or "")).code == "rule_timed_out"
+    assert len(database.read(lambda s: s.exec(select(DecisionRecord)).all())) == records, (
+        "nothing is judged that no rule lets pass"
+    )
     clock.advance(90_000)
     assert (await fake.say("ask", prompt="hello")).code is None
 
@@ -210,11 +238,57 @@ async def test_a_tier_s_limits_are_said_before_anything_is_held(
     assert (await fake.say("credits")).data["pending"] == 0
 
 
+async def test_a_tier_without_loras_is_told_so_and_one_with_them_is_served(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    ink = AdapterCard(name="ink", kind="lora", file="ink.safetensors", sha256="0" * 64)
+    services.registry.adapters["ink"] = ink
+    for values in ({"prompt": "a boat", "lora": "ink:0.8"}, {"prompt": "a boat <lora:ink:0.8>"}):
+        said = await fake.say("imagine", **values)
+        assert said.code == "tier_adapters" and "free" in said.text
+    assert (await fake.say("credits")).data["pending"] == 0
+    assert (await fake.say("tier", **ADMIN, member="ann", tier="pro")).code is None
+    job = await fake.say("imagine", prompt="a boat", lora="ink")
+    assert job.code is None
+    # A workspace may take them away from a tier, and allow only some.
+    change(database, tiers={"adapters": {"pro": False}})
+    assert (await fake.say("imagine", prompt="a boat", lora="ink")).code == "tier_adapters"
+    change(database, tiers={}, models={"adapters": ["snow"]})
+    refused = await fake.say("imagine", prompt="a boat", lora="ink")
+    assert refused.code == "adapter_not_here" and "snow" in refused.text
+    press = await fake.press(Verb.REROLL, job.job_id or "")
+    assert press.code == "adapter_not_here", "a button is no way around"
+
+
+async def test_no_more_of_a_member_s_jobs_run_at_once_than_the_tier_says(
+    fake: FakeAdapter, database: Database, clock: HandClock
+) -> None:
+    """free runs one at a time, pro two; whoever else waits goes on meanwhile."""
+
+    def run() -> str | None:
+        claim = database.write(jobs.claim, worker="w", room={JobKind.IMAGE: 9}, now=clock.now)
+        return None if claim is None else claim.member_id
+
+    await fake.say("credits", "pia")
+    await fake.say("tier", **ADMIN, member="pia", tier="pro")
+    for name in ("ann", "ann", "ann", "pia", "pia", "pia"):
+        assert (await fake.say("imagine", name, prompt="a red apple")).code is None
+    named = database.read(lambda s: {m.id: m.name for m in s.exec(select(Member))})
+    ran = [named[found] for _ in range(6) if (found := run()) is not None]
+    assert sorted(ran) == ["ann", "pia", "pia"]
+    mine = database.read(lambda s: s.exec(select(Job).where(Job.status == JobStatus.RUNNING)).all())
+    done = next(job for job in mine if named[job.member_id] == "ann")
+    database.write(
+        jobs.finish, done.id, done.fence, status=JobStatus.FAILED, now=clock.now, error_code="x"
+    )
+    assert named[run() or ""] == "ann" and run() is None
+
+
 def test_every_rule_has_its_sentence_in_both_languages() -> None:
     refusals = ["stopped", "paused", "timed_out", "least", "not_role", "only_roles",
                 "not_channel", "only_channels"]  # fmt: skip
     passes = ["running", "not_paused", "not_timed_out", "no_rule_command", "rule_command",
-              "no_rule_all", "rule_all"]  # fmt: skip
+              "no_rule_all", "rule_all", "no_rule_kind", "rule_kind"]  # fmt: skip
     for locale in ("en", "zh"):
         texts = texts_for(locale)
         for code in refusals:
@@ -304,6 +378,8 @@ async def test_settings_of_other_rooms_are_settings_too(
     ):  # fmt: skip
         said = await fake.say("config", **ADMIN, action="set", path=path, value=value)
         assert said.code is None, said.text
+        for button in said.buttons:  # a filter: shown first
+            assert (await fake.press(button.verb, button.target, **ADMIN)).code is None
     assert settings(database)["lists"]["ip_mode"] == "block"
     before = settings(database)
     for path, value, code in (
@@ -323,11 +399,148 @@ async def test_why_names_the_rule_that_decides(fake: FakeAdapter, database: Data
                           what="/imagine")  # fmt: skip
     assert said.data == {
         "allowed": False, "rule": "only_channels",
-        "trail": ["running", "not_paused", "not_timed_out", "only_channels"],
+        "trail": ["running", "not_paused", "only_channels"],
     }  # fmt: skip
     said = await fake.say("config", **ADMIN, action="why", member="ann", channel="art",
                           what="imagine")  # fmt: skip
     assert said.data["allowed"] is True
+
+
+async def test_why_knows_roles_and_what_a_command_makes(
+    fake: FakeAdapter, database: Database
+) -> None:
+    await fake.say("credits")
+    change(database, commands={"imagine": {"only_channels": ["art"]}})
+
+    async def why(command: str, channel: str) -> dict[str, Any]:
+        said = await fake.say("config", **ADMIN, action="why", member="ann", channel=channel,
+                              what=command)  # fmt: skip
+        assert said.code is None, said.text
+        return said.data
+
+    real = await fake.say("upscale")
+    assert real.code == "rule_only_channels" and real.channels == ("art",)
+    assert (await why("upscale", "general"))["rule"] == "only_channels"
+    assert (await why("upscale", "art"))["trail"][2:] == [
+        "no_rule_command", "rule_kind", "no_rule_all", "not_timed_out",
+    ]  # fmt: skip
+    assert (await why("enhance", "general"))["allowed"] is True
+    for command in ("grant", "review"):
+        assert (await fake.say(command, member="ann", amount=1, reason="x")).code == "role_needed"
+        assert await why(command, "general") == {
+            "allowed": False, "rule": "role", "trail": ["role"]
+        }  # fmt: skip
+    unknown = await fake.say("config", **ADMIN, action="why", what="dance")
+    assert unknown.code == "command_unknown"
+
+
+JUNK = [
+    "styles = 5", "styles = [5]", '[[styles]]\nname = "x"\ntemplate = "no place"',
+    "personas = 5", "[personas]\nteacher = 5", '[personas.sly]\nsystem = ""',
+    '[personas.sly]\nsystem = "x"\ntools = ["shell"]', "channel_personas = 5",
+    "[channel_personas]\ngeneral = []", "persona = []", "label_profile = []", "help = 3",
+    "disclosure = 2026-01-01", "policy = 5", "lists = 5",
+    '[[styles]]\nname = "x"\ntemplate = "{prompt}"\nnegative = 2026-01-01',
+    '[personas.sly]\nsystem = "x"\ntemperature = nan', "[limits]\nburst = nan",
+]  # fmt: skip
+
+
+async def test_a_file_of_junk_is_refused_with_its_path(
+    fake: FakeAdapter, database: Database
+) -> None:
+    await fake.say("credits")
+    for text in JUNK:
+        said = await fake.say("config", **ADMIN, action="import", value=text)
+        assert said.code in ("setting_invalid_line", "setting_unknown"), (text, said.text)
+        assert said.data["params"]["path"], text
+    for path, value in (("limits.per_minute", "²"), ("limits.per_minute", "--5"), ("styles", "5")):
+        said = await fake.say("config", **ADMIN, action="set", path=path, value=value)
+        assert said.code == "setting_invalid", (path, value, said.text)
+    assert settings(database) == {}
+    assert (await fake.say("imagine", prompt="a red apple")).code is None
+
+
+async def test_a_word_list_is_tried_on_what_was_judged_before_it_is_saved(
+    fake: FakeAdapter, database: Database
+) -> None:
+    for prompt in ("a frumpy teapot", "a quiet lake", "my frumpy hat"):
+        assert (await fake.say("imagine", prompt=prompt)).code is None
+
+    async def tried(path: str, value: str) -> Reply:
+        return await fake.say("config", **ADMIN, action="set", path=path, value=value)
+
+    listed = '[{terms = ["frumpy"], category = "HAR"}]'
+    shown = await tried("lists.deny", listed)
+    assert (shown.data["n"], shown.data["moves"]) == (3, {"allow>hold": 2})
+    assert "2 more" in shown.text and "frumpy" not in shown.text, "examples are veiled"
+    assert settings(database) == {}
+    assert (await fake.press(Verb.CONFIRM, shown.buttons[0].target, **ADMIN)).code is None
+    held = await fake.say("imagine", "bob", prompt="one frumpy boat")
+    assert held.code is None, "held for a moderator, not refused"
+    # The other way round: what the list had held would pass.
+    freed = await tried("lists.deny", "")
+    assert freed.data["moves"] == {"hold>allow": 3} and "3 fewer" in freed.text
+    pattern = await tried("lists.patterns", '[{pattern = "qu[a-z]+t", category = "HAR"}]')
+    assert pattern.data["moves"] == {"allow>hold": 1}
+    # The same from a file, from a form, and from AutoMod's rules.
+    words = '[[lists.deny]]\nterms = ["teapot"]\ncategory = "HAR"\n'
+    whole = await fake.say("config", **ADMIN, action="import", value=words)
+    assert whole.data["moves"] == {"hold>allow": 2}, "the teapot is held by either"
+    names = await fake.press(Verb.CONFIG, "marks", **ADMIN, **{"lists.ip_mode": "block"})
+    assert names.data["n"] == 4 and names.buttons[0].verb is Verb.CONFIRM
+    helped = await fake.press(Verb.CONFIG, "marks", **ADMIN, **{"lists.help_region": "DE"})
+    assert helped.buttons == (), "filters nothing"
+    rules = [{"trigger_type": 1, "trigger_metadata": {"keyword_filter": ["lake"]}}]
+    automod = await fake.say("mod", **ADMIN, action="import", text=json.dumps(rules))
+    assert automod.data["would_hold"] == 1
+
+
+async def test_what_was_tried_is_saved_only_on_what_it_was_tried_with(
+    fake: FakeAdapter, database: Database
+) -> None:
+    async def admin(**values: Any) -> Reply:
+        return await fake.say("config", **ADMIN, **values)
+
+    first = await admin(action="set", path="lists.allow", value='["assassin"]')
+    second = await admin(action="set", path="lists.allow", value='["scunthorpe"]')
+    preset = await admin(action="preset", value="family")
+    assert (await fake.press(Verb.CONFIRM, second.buttons[0].target, **ADMIN)).code is None
+    for late in (first, preset):
+        said = await fake.press(Verb.CONFIRM, late.buttons[0].target, **ADMIN)
+        assert said.code == "settings_moved", said.text
+    assert settings(database) == {"lists": {"allow": ["scunthorpe"]}}
+    other = await admin(action="set", path="policy.thresholds.HATE.hold", value="0.3")
+    await admin(action="set", path="limits.burst", value="5")
+    assert (await fake.press(Verb.CONFIRM, other.buttons[0].target, **ADMIN)).code is None
+    assert settings(database)["limits"] == {"burst": 5}
+
+
+async def test_a_dialogue_does_not_put_back_what_somebody_else_saved(
+    fake: FakeAdapter, database: Database
+) -> None:
+    opened = (await fake.press(Verb.CONFIG, "limits", **ADMIN)).form
+    assert opened is not None
+    values = {field.name: field.value for field in opened.fields} | {"limits.max_queued": "9"}
+    await fake.say("config", "mia", role="admin", action="set", path="paused", value="true")
+    late = await fake.press(Verb.CONFIG, opened.target, **ADMIN, **values)
+    assert late.code == "settings_moved"
+    assert settings(database) == {"paused": True}
+    again = (await fake.press(Verb.CONFIG, "limits", **ADMIN)).form
+    assert again is not None
+    values = {field.name: field.value for field in again.fields} | {"limits.max_queued": "9"}
+    assert (await fake.press(Verb.CONFIG, again.target, **ADMIN, **values)).code is None
+    assert settings(database) == {"paused": True, "limits": {"max_queued": 9}}
+
+
+async def test_one_channel_s_persona_leaves_the_others_alone(
+    fake: FakeAdapter, database: Database
+) -> None:
+    await fake.say("persona", **ADMIN, persona="teacher")
+    fake.channel = "art"
+    await fake.say("persona", **ADMIN, persona="brief")
+    assert settings(database)["channel_personas"] == {"general": "teacher", "art": "brief"}
+    paths = database.read(lambda s: [row.path for row in s.exec(select(SettingChange))])
+    assert sorted(paths) == ["channel_personas.art", "channel_personas.general"]
 
 
 def test_what_is_typed_for_a_setting() -> None:
@@ -368,7 +581,11 @@ async def test_export_forget_export(
     assert again.document is not None
     with zipfile.ZipFile(io.BytesIO(again.document.content)) as archive:
         assert b"secret" not in archive.read("data.json")
-    assert (await fake.say("privacy")).code is None
+    shown = {fact.label: fact.value for fact in (await fake.say("privacy")).fields}
+    assert "/docs" in shown["The space's documents"] and "nothing" in shown["Filters"]
+    change(database, learning={"on": True})
+    shown = {fact.label: fact.value for fact in (await fake.say("privacy")).fields}
+    assert "moderators decide" in shown["Filters"]
     assert sound(database)
 
 
@@ -404,6 +621,33 @@ async def test_a_workspace_is_deleted_by_its_owner_after_a_second_thought(
     with pytest.raises(NotFound):
         services.blobs.get(blob)
     assert sound(database)
+
+
+def test_an_export_comes_in_parts_that_the_platform_takes(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    keys = tuple(blobs.put(random.Random(n).randbytes(4_000), "png") for n in range(7))
+    huge = blobs.put(random.Random(9).randbytes(30_000), "png")
+    found = Everything({"ledger": [], "jobs": []}, (*keys[:3], huge, *keys[3:], "ab/gone.png"))
+    room, seen = 10_000, []
+    parts = pack(found, blobs, room=room)[1]
+    for part in range(1, parts + 1):
+        packed, again = pack(found, blobs, room=room, part=part)
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            names = archive.namelist()
+            assert archive.testzip() is None and again == parts
+        assert ("data.json" in names) == ("ledger.csv" in names) == (part == 1)
+        assert len(packed) <= room or len(names) == 1, "one that is too large stands alone"
+        seen += [name for name in names if name.startswith("pictures/")]
+    assert sorted(seen) == sorted(f"pictures/{key.replace('/', '-')}" for key in (*keys, huge))
+    assert pack(found, blobs, room=room, part=parts + 1) == (b"", parts)
+    assert pack(found, blobs, room=1 << 20)[1] == 1
+
+
+async def test_a_part_that_is_not_there_is_a_clear_no(fake: FakeAdapter) -> None:
+    whole = await fake.say("privacy", action="export")
+    assert whole.data["parts"] == 1 and "part" not in whole.text
+    refused = await fake.say("privacy", action="export", part=2)
+    assert refused.code == "option_range" and refused.document is None
 
 
 def test_a_csv_cell_never_runs_in_a_spreadsheet() -> None:
@@ -445,6 +689,15 @@ async def test_a_filter_is_tried_on_what_was_judged_before_it_is_saved(
     assert settings(database) == {}
     assert (await fake.press(Verb.CONFIRM, tried.buttons[0].target, **ADMIN)).code is None
     assert settings(database) == {"policy": {"thresholds": {"VIO": {"hold": 0.05}}}}
+
+
+async def test_sums_with_numbers_beyond_reason_name_the_input(services: Services) -> None:
+    for name, value in (("cost_per_member_cents", "inf"), ("members", "1" + "0" * 400),
+                        ("watts", "nan"), ("growth", "99"), ("days", "many")):  # fmt: skip
+        with pytest.raises(BadInput) as caught:
+            await sums(services, {name: value})
+        assert caught.value.params["option"] == name
+    assert (await sums(services, {"members": "5"})).months[0].members == 5
 
 
 async def test_the_queue_says_how_long_at_most_and_whose_the_last_hour_was(

@@ -186,3 +186,9 @@ def test_a_card_with_long_reasons_for_four_pictures_is_accepted() -> None:
     (page,) = pages(reply, words_for("en"))
     assert page.view.content_length() <= 4_000
     assert "…" in dump([page]), "and what is left out is shown to be"
+
+
+def test_channels_that_a_refusal_names_are_there_to_go_to() -> None:
+    (page,) = pages(Reply(text="Not here.", channels=("123456", "*art*")), words_for("en"))
+    drawn = json.dumps(components(page.view))
+    assert "<#123456>" in drawn and "#*art*" not in drawn, "what is no id of Discord's is a word"

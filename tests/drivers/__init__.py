@@ -38,9 +38,12 @@ class Driver(Protocol):
     name: str
     platform: Platform
     services: Services
+    boss: str
+    """An admin of the place; ann herself where there is only one person."""
 
     async def use(self, command: str, who: str = "ann", **values: Any) -> None:
-        """Somebody uses a command and waits until it was answered."""
+        """Somebody uses a command and waits until it was answered. A ``member`` is named as people
+        are here, and mentioned as the platform does it."""
 
     async def repeat(self) -> None:
         """The platform delivers the last command once more."""

@@ -27,6 +27,7 @@ class DiscordDriver:
 
     name = "discord"
     platform = Platform.DISCORD
+    boss = "boss"
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -52,6 +53,8 @@ class DiscordDriver:
 
     async def use(self, command: str, who: str = "ann", **values: Any) -> None:
         given = {name: str(v) if name == "seed" else v for name, v in values.items()}
+        if "member" in given:
+            given["member"] = self._who(given["member"])
         result = await self._who(who).slash(self.stage.channel, command, **given)
         self._note(who, result)
 

@@ -21,6 +21,7 @@ class FakeDriver:
 
     name = "fake"
     platform = Platform.FAKE
+    boss = "boss"
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -32,11 +33,14 @@ class FakeDriver:
         if reply.job_id is not None:
             await self.fake.update(self.fake.address(), reply)
         else:
-            self.seen.setdefault(who, []).append(f"{reply.title} {reply.text}")
+            self.seen.setdefault(who, []).append(
+                " ".join((reply.title, reply.text, *reply.channels))
+            )
 
     async def use(self, command: str, who: str = "ann", **values: Any) -> None:
         assert self.fake.core is not None
-        self.last = self.fake.invocation(command, who, **values)
+        role = "admin" if who == self.boss else "member"
+        self.last = self.fake.invocation(command, who, role=role, **values)
         await self._take(await self.fake.core.dispatch(self.last), who)
 
     async def repeat(self) -> None:

@@ -29,6 +29,7 @@ class SlackDriver:
 
     name = "slack"
     platform = Platform.SLACK
+    boss = "boss"
 
     def __init__(self, server: SlackServer, services: Services, stack: AsyncExitStack) -> None:
         self.server = server
@@ -75,7 +76,12 @@ class SlackDriver:
 
     async def use(self, command: str, who: str = "ann", **values: Any) -> None:
         main = values.pop("prompt", values.pop("job", ""))
-        options = " ".join(f"{name}:{value}" for name, value in values.items())
+        if "member" in values:
+            values["member"] = f"<@{self._person(values['member']).id}>"
+        options = " ".join(
+            f'{name}:"{value}"' if " " in str(value) else f"{name}:{value}"
+            for name, value in values.items()
+        )
         line = f"/{command} {main} {options}".strip()
         self.last = await self._person(who).slash(line)
         await self._quiet()
@@ -186,6 +192,7 @@ async def driving(services: Services) -> AsyncIterator[SlackDriver]:
     """A workspace with ann, eve and the bot in it."""
     server = SlackServer()
     await server.start()
+    server.people["UBOSS"] = {"is_admin": True}
     async with AsyncExitStack() as stack:
         driver = SlackDriver(server, services, stack)
         await driver.begin()

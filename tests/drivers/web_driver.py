@@ -56,6 +56,7 @@ class WebDriver:
 
     name = "web"
     platform = Platform.LOCAL
+    boss = "ann"
 
     def __init__(self, services: Services) -> None:
         self.services = services

@@ -271,3 +271,10 @@ def test_buttons_stay_whatever_is_left_out_above_them() -> None:
                    words_for("en"))  # fmt: skip
     assert made.blocks[-1]["type"] == "actions"
     assert not rules.block_faults(made.blocks)
+
+
+def test_channels_that_a_refusal_names_are_there_to_go_to() -> None:
+    made = message(Reply(text="Not here.", channels=("C0123456789", "art")), words_for("en"))
+    drawn = json.dumps(made.blocks)
+    assert '{"type": "channel", "channel_id": "C0123456789"}' in drawn
+    assert '"text": "#art"' in drawn, "what is no id of Slack's is a word"

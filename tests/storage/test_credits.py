@@ -365,3 +365,115 @@ def test_links_never_form_a_chain(database: Database) -> None:
     assert posted(database, actor(database, "b", workspace="b")) == 150
     assert database.write(linking.unlink, actor(database, "b", workspace="b"))
     assert sound(database)
+
+
+def join(database: Database, who: Actor, to: Actor) -> None:
+    """``who`` enters a code that ``to`` asked for."""
+    code = database.write(linking.ask_code, to, now=START)
+    database.write(linking.enter_code, who, code, now=START)
+
+
+def test_joining_and_parting_makes_no_code_good_twice(database: Database) -> None:
+    boss = actor(database, "boss", role="admin")
+    database.write(credits.make_code, boss, "ONCE", 25, uses=9, now=START)
+
+    def ann() -> Actor:
+        return actor(database, "ann")
+
+    assert database.write(credits.redeem, ann(), "ONCE", now=START) == 25
+    for place in ("b", "c"):
+        join(database, ann(), actor(database, "anna", workspace=place))
+        with pytest.raises(LimitReached, match="code_used"):
+            database.write(credits.redeem, ann(), "ONCE", now=START)
+        assert database.write(linking.unlink, ann())
+    with pytest.raises(LimitReached, match="code_used"):
+        database.write(credits.redeem, ann(), "ONCE", now=START)
+    # Nor for the second account of one person in the same place.
+    join(database, actor(database, "twin"), ann())
+    with pytest.raises(LimitReached, match="code_used"):
+        database.write(credits.redeem, actor(database, "twin"), "ONCE", now=START)
+    assert database.read(lambda s: s.exec(select(PromoCode)).one().uses) == 1
+    assert sound(database)
+
+
+def test_whose_account_it_is_can_show_a_stranger_the_door(database: Database) -> None:
+    ann, eve = actor(database, "ann", credits=100), actor(database, "eve", workspace="b")
+    join(database, eve, ann)
+    assert account_of(actor(database, "eve", workspace="b").member) == account_of(ann.member)
+    assert database.write(linking.unlink, actor(database, "ann"))
+    eve = actor(database, "eve", workspace="b")
+    assert account_of(eve.member) != account_of(ann.member)
+    assert (posted(database, ann), posted(database, eve)) == (200, 0)
+    assert not database.write(linking.unlink, actor(database, "ann")), "nobody is left"
+
+
+def test_two_who_enter_each_other_s_code_at_once_do_not_join_in_a_ring(database: Database) -> None:
+    for turn in range(4):
+        ann = actor(database, f"ann{turn}", workspace="a")
+        bob = actor(database, f"bob{turn}", workspace="b")
+        codes = [database.write(linking.ask_code, one, now=START) for one in (ann, bob)]
+        gate = threading.Barrier(2)
+
+        def enter(who: Actor, code: str, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            with contextlib.suppress(BadInput):
+                database.write(linking.enter_code, who, code, now=START)
+
+        threads = [
+            threading.Thread(target=enter, args=pair) for pair in ((ann, codes[1]), (bob, codes[0]))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        rows = database.read(
+            lambda s, a=ann, b=bob: [s.get_one(Member, one.member.id) for one in (a, b)]
+        )
+        assert sum(row.linked_to is None for row in rows) == 1
+        assert {posted(database, Actor(ann.workspace, row, ann.tier)) for row in rows} == {100}
+    assert sound(database)
+
+
+def test_joined_accounts_carry_over_no_more_than_one_month_s_worth(database: Database) -> None:
+    now = at("2027-01-03T10:00")
+    ann = come(database, now)
+    anna = actor(database, "anna", workspace="slack", credits=10, now=now)
+    code = database.write(linking.ask_code, ann, now=now)
+    database.write(linking.enter_code, anna, code, now=now)
+    held = database.read(allowance.pots_of, account_of(ann.member))
+    assert (held.monthly, held.lasting) == (100, 10), "a month's credits stay a month's"
+    assert posted(database, come(database, at("2027-02-03T10:00"))) == 110
+    assert sound(database)
+
+
+def test_the_credits_card_follows_the_place_where_the_account_is(database: Database) -> None:
+    now = at("2027-01-31T20:00")
+    ann, boss = come(database, now), come(database, now, "boss", role="admin")
+    settings(database, credits={"timezone": "Asia/Shanghai"})
+    database.write(credits.give_tier, boss, ann.member, "pro", reason="", now=now)
+    ann = come(database, now)
+    anna = actor(database, "anna", workspace="slack", now=now)
+    join(database, anna, ann)
+    anna = actor(database, "anna", workspace="slack", now=now)
+    shown = database.read(credits.statement, anna, now=now)
+    assert (anna.tier.id, shown.monthly) == ("free", 500)
+    assert shown.next_grant_at == at("2027-02-28T16:00"), "it is February in Shanghai already"
+
+
+def test_two_admins_who_make_one_code_at_once(database: Database) -> None:
+    bosses = [actor(database, name, role="admin") for name in ("boss", "mia")]
+    gate, said = threading.Barrier(2), []
+
+    def make(boss: Actor) -> None:
+        gate.wait()
+        try:
+            said.append(database.write(credits.make_code, boss, "TWIN", 5, uses=1, now=START).code)
+        except BadInput as error:
+            said.append(error.code)
+
+    threads = [threading.Thread(target=make, args=(boss,)) for boss in bosses]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(said) == ["TWIN", "code_taken"]

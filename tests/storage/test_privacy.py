@@ -8,13 +8,36 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from storage import cases, jobs, ledger, linking, privacy, review, review_appeals
+from storage import (
+    cases,
+    intents,
+    jobs,
+    ledger,
+    linking,
+    privacy,
+    retention,
+    review,
+    review_appeals,
+)
 from storage.database import Database
 from storage.jobs import Made
-from storage.models import Generation, Job, Member, Tier, Workspace
+from storage.models import (
+    Appeal,
+    Case,
+    Decision,
+    Generation,
+    Intent,
+    Job,
+    Member,
+    Message,
+    Report,
+    Tier,
+    Workspace,
+)
 from storage.review_words import APPEAL_MS, BULK_UNDO_MS, Ruling
 from storage.schema import (
     CaseOrigin,
+    CaseStatus,
     Control,
     ControlKind,
     GenerationStatus,
@@ -22,6 +45,7 @@ from storage.schema import (
     JobStatus,
     Mode,
     Source,
+    Turn,
 )
 from storage.workspaces import Actor, account_of
 from tests.conftest import START, actor, chat_spec, image_spec, sound, submitted
@@ -51,6 +75,11 @@ def made(database: Database, person: Actor, spec: Any, *, status: str = "visible
 
     database.write(act)
     return item.id
+
+
+def swept(database: Database, **more: Any) -> list[str]:
+    """The files that one go of the retention sweep asks to delete."""
+    return database.write(retention.sweep, **more).blobs
 
 
 def everything(database: Database, person: Actor) -> str:
@@ -147,9 +176,9 @@ def test_retention_follows_each_workspace_s_own_rule(database: Database) -> None
 
     database.write(keep)
     later = database.read(lambda s: s.exec(select(Generation.created_at)).first()) or START
-    assert database.write(privacy.sweep, now=later + 29 * DAY) == []
-    assert len(database.write(privacy.sweep, now=later + 31 * DAY)) == 1
-    assert database.write(privacy.sweep, now=later + 31 * DAY) == []
+    assert swept(database, now=later + 29 * DAY) == []
+    assert len(swept(database, now=later + 31 * DAY)) == 1
+    assert swept(database, now=later + 31 * DAY) == []
     left = database.read(lambda s: [g.workspace_id for g in s.exec(
         select(Generation).where(Generation.status == GenerationStatus.VISIBLE))])  # fmt: skip
     assert left == [bob.workspace.id] * 2
@@ -194,12 +223,12 @@ def test_uploads_go_after_a_week_unless_something_still_starts_from_them(
     ours = upload(5, generation_id="01" + "0" * 24)
     finished(database, ann, image_spec(start=ours, mode=Mode.IMAGE), now=START)
     names = [upload(number).blob for number in range(6)]
-    assert database.write(privacy.sweep, now=START + 6 * DAY) == []
-    assert database.write(privacy.sweep, now=START + 8 * DAY) == [names[4]]
+    assert swept(database, now=START + 6 * DAY) == []
+    assert swept(database, now=START + 8 * DAY) == [names[4]]
     assert uploads_in(database) == [names[1], names[2], names[3], names[5]]
-    assert database.write(privacy.sweep, now=START + 13 * DAY) == names[1:4]
+    assert swept(database, now=START + 13 * DAY) == names[1:4]
     assert uploads_in(database) == [names[5]], "what we made goes with its generation"
-    assert database.write(privacy.sweep, now=START + 13 * DAY) == []
+    assert swept(database, now=START + 13 * DAY) == []
 
 
 def test_forgetting_takes_every_upload_along(database: Database) -> None:
@@ -233,13 +262,13 @@ def test_results_go_by_the_tightest_of_workspace_and_tier(database: Database) ->
 
     database.write(keep)
     assert left() == {*hers, his}
-    assert database.write(privacy.sweep, now=START + 9 * DAY) == []
-    one = database.write(privacy.sweep, now=START + 11 * DAY, limit=1)
+    assert swept(database, now=START + 9 * DAY) == []
+    one = swept(database, now=START + 11 * DAY, limit=1)
     assert len(one) == 1 and his in left()
-    assert len(database.write(privacy.sweep, now=START + 11 * DAY, limit=1)) == 1
+    assert len(swept(database, now=START + 11 * DAY, limit=1)) == 1
     assert left() == {his}
-    assert database.write(privacy.sweep, now=START + 29 * DAY) == []
-    assert len(database.write(privacy.sweep, now=START + 31 * DAY)) == 1
+    assert swept(database, now=START + 29 * DAY) == []
+    assert len(swept(database, now=START + 31 * DAY)) == 1
     assert left() == set()
 
 
@@ -296,11 +325,11 @@ def test_what_was_denied_goes_when_it_can_be_appealed_no_more(database: Database
         return case.id
 
     case_id = database.write(hold)
-    assert database.write(privacy.sweep, now=START + 400 * DAY) == [], "nobody decided yet"
+    assert swept(database, now=START + 400 * DAY) == [], "nobody decided yet"
     database.write(review.decide, mod, case_id, Ruling.DENY, now=START, code="SEX")
-    assert database.write(privacy.sweep, now=START + APPEAL_MS) == []
-    assert len(database.write(privacy.sweep, now=START + APPEAL_MS + 1)) == 1
-    assert database.write(privacy.sweep, now=START + APPEAL_MS + 2) == []
+    assert swept(database, now=START + APPEAL_MS) == []
+    assert len(swept(database, now=START + APPEAL_MS + 1)) == 1
+    assert swept(database, now=START + APPEAL_MS + 2) == []
     assert database.read(lambda s: s.get_one(Generation, item)).blob is None
 
 
@@ -322,11 +351,145 @@ def test_what_a_moderator_took_for_child_abuse_goes_when_that_cannot_be_undone(
 
     case_id = database.write(hold)
     ruling = database.write(review.decide, mod, case_id, Ruling.DENY_STRIKE, now=START, code="CSAE")
-    assert database.write(privacy.sweep, now=START + BULK_UNDO_MS) == []
-    assert len(database.write(privacy.sweep, now=START + BULK_UNDO_MS + 1)) == 1
+    assert swept(database, now=START + BULK_UNDO_MS) == []
+    assert len(swept(database, now=START + BULK_UNDO_MS + 1)) == 1
     # An appeal is heard all the same; what is gone is not shown again.
     database.write(review_appeals.appeal, ann, case_id, "It was a lake.", now=START)
     database.write(review_appeals.decide_appeal, mia, case_id, upheld=False, now=START)
     row = database.read(lambda s: s.get_one(Generation, item))
     assert (row.status, row.blob) == ("removed", None) and ruling.code == "CSAE"
     assert database.read(lambda s: s.get_one(Member, ann.member.id)).banned_until is None
+
+
+def ruled(database: Database, item: str, status: CaseStatus, *, upheld: bool | None = None) -> None:
+    """A case about a generation, as moderators and an appeal left it."""
+
+    def write(session: Session) -> None:
+        row = session.get_one(Generation, item)
+        case = session.exec(select(Case).where(Case.generation_id == item)).first()
+        if case is None:
+            case, _ = cases.open_case(
+                session, row, origin=CaseOrigin.HELD, verdict=row.verdict, now=START
+            )
+        case.status = status
+        session.add(case)
+        session.flush()
+        if status is CaseStatus.APPEALED:
+            said = Decision(
+                case_id=case.id, workspace_id=case.workspace_id, moderator_id=case.member_id,
+                action="deny", code="SEX", created_at=START,
+            )  # fmt: skip
+            session.add(said)
+            session.flush()
+            session.add(
+                Appeal(
+                    case_id=case.id, decision_id=said.id, workspace_id=case.workspace_id,
+                    member_id=case.member_id, text="I am Ann and it is art", created_at=START,
+                )
+            )  # fmt: skip
+        for appeal in session.exec(select(Appeal)) if upheld is not None else ():
+            appeal.upheld = upheld
+            session.add(appeal)
+
+    database.write(write)
+
+
+def test_what_forgetting_left_for_a_moderator_goes_once_it_is_decided(database: Database) -> None:
+    ann, bob = actor(database, "ann"), actor(database, "bob")
+    item = made(database, ann, image_spec("disputed"), status="held")
+    other = made(database, bob, image_spec("bob's own"), status="held")
+    ruled(database, item, CaseStatus.APPEALED)
+    ruled(database, other, CaseStatus.DECIDED)
+    done = database.write(privacy.forget, ann.member, now=START)
+    assert (done.kept_for_review, done.blobs) == (1, [])
+    assert swept(database, now=START + 1) == [], "the appeal waits for somebody"
+    ruled(database, item, CaseStatus.CLOSED, upheld=True)
+    assert len(swept(database, now=START + 2)) == 1
+    words = json.dumps(database.read(
+        lambda s: [str(vars(r)) for t in (Job, Generation, Appeal) for r in s.exec(select(t))]
+    ))  # fmt: skip
+    assert "disputed" not in words and "I am Ann" not in words and "s own" in words
+    assert database.write(retention.sweep, now=START + 3).rows == 0
+    assert sound(database)
+
+
+def test_an_export_has_uploads_strikes_appeals_and_reports(database: Database) -> None:
+    ann, eve = actor(database, "ann"), actor(database, "eve")
+    spec = image_spec(start=upload(1), mode=Mode.IMAGE)
+    item = made(database, ann, spec, status="held")
+    ruled(database, item, CaseStatus.APPEALED)
+    held_back = image_spec(start=upload(2), mode=Mode.IMAGE)
+    finished(database, ann, held_back, now=START)
+
+    def report(session: Session) -> None:
+        case = session.exec(select(Case)).one()
+        session.add(Report(case_id=case.id, workspace_id=case.workspace_id, kind="ncii",
+                           member_id=ann.member.id, created_at=START))  # fmt: skip
+
+    database.write(report)
+    found = database.read(privacy.export, ann.member, now=START)
+    assert found.data["uploads"] == [upload(1).blob], "not what a filter kept back"
+    assert upload(1).blob in found.blobs
+    assert found.data["appeals"][0]["text"] == "I am Ann and it is art"
+    assert [line["kind"] for line in found.data["reports"]] == ["ncii"]
+    empty = database.read(privacy.export, eve.member, now=START).data
+    assert [empty[name] for name in ("uploads", "appeals", "reports", "strikes")] == [[]] * 4
+
+
+def test_forgetting_reaches_the_questions_that_carry_the_words_along(database: Database) -> None:
+    ann, bob = actor(database, "ann"), actor(database, "bob")
+    made(database, ann, chat_spec("my secret question"))
+    later = chat_spec().model_copy(
+        update={
+            "turns": (
+                Turn(role="system", text="Be kind."),
+                Turn(role="user", text="my secret question"),
+                Turn(role="assistant", text="Paris."),
+                Turn(role="user", text="bob asks on"),
+            )
+        }
+    )
+    his = submitted(database, bob, later)
+    apart = submitted(database, bob, later.model_copy(update={"thread": "another"}))
+    database.write(intents.ask, ann, "gift", {"member": bob.member.id}, now=START)
+    database.write(privacy.forget, ann.member, now=START)
+    kept = database.read(lambda s: s.get_one(Job, his.id)).spec["turns"]
+    assert [turn["text"] for turn in kept] == [
+        "Be kind.", "[forgotten]", "[forgotten]", "bob asks on",
+    ]  # fmt: skip
+    assert database.read(lambda s: s.get_one(Job, apart.id)).spec["turns"][1]["text"] != kept[1]
+    assert database.read(lambda s: s.exec(select(Intent)).all()) == []
+    mine = database.read(lambda s: s.exec(select(Job).where(Job.member_id == ann.member.id)).one())
+    assert mine.address["channel"] == "[forgotten]" and mine.delivered_at is not None
+
+
+def test_a_sweep_goes_on_until_nothing_old_is_left(database: Database) -> None:
+    ann = actor(database, "ann")
+    said = chat_spec("and then?").model_copy(
+        update={
+            "turns": (
+                Turn(role="system", text="Earlier: a secret"),
+                Turn(role="user", text="and then?"),
+            )
+        }
+    )
+    old = finished(database, ann, said, now=START)
+    job = submitted(database, ann, chat_spec())
+
+    def talk(session: Session) -> None:
+        space = session.get_one(Workspace, ann.workspace.id)
+        space.settings = {"keeping": {"conversations_days": 1}}
+        session.add_all(
+            Message(workspace_id=space.id, thread="t1", job_id=job.id, role="user",
+                    text=f"line {n}", created_at=START)
+            for n in range(25)
+        )  # fmt: skip
+
+    database.write(talk)
+    gone = []
+    while rows := database.write(retention.sweep, now=START + 2 * DAY, limit=10).rows:
+        gone.append(rows)
+    assert sum(gone) == 26 and len(gone) == 3
+    assert database.read(lambda s: s.exec(select(Message)).all()) == []
+    turns = database.read(lambda s: s.get_one(Job, old.id)).spec["turns"]
+    assert [turn["text"] for turn in turns] == ["and then?"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
 from bot.settings import BotSettings
 from storage.errors import OperatorError
+from storage.setting_names import BOT, WORKER
 from storage.settings import StorageSettings, read_settings
 from worker.settings import WorkerSettings
 
@@ -58,3 +60,50 @@ def test_what_is_wrong_is_named_with_its_line_and_cure(
     toml.write_text(f"web_port = 1\nslack_bot_token = {SECRET}\n")
     said = wrong()
     assert "line 2" in said.problem and "quotes" in said.cure
+
+
+def test_each_process_knows_the_other_s_names() -> None:
+    """Both read one file; the lists are by hand because bot and worker never meet."""
+    shared = set(StorageSettings.model_fields)
+    assert set(BotSettings.model_fields) - shared == BOT
+    assert set(WorkerSettings.model_fields) - shared == WORKER
+
+
+WRONG_NAMES = [
+    (".env", f"# tokens\nATELIER_DISCORD_TOKN={SECRET}\n", ".env, line 2",
+     "ATELIER_DISCORD_TOKEN"),
+    (".env", "POSTGRES_PASSWORD=x\nexport ATELEIR_WEB_PORT=1\n", ".env, line 2",
+     "ATELIER_WEB_PORT"),
+    (".env", "ATELIER_COFFEE_MAKER_BRAND=x\n", ".env, line 1", ""),
+    ("atelier.toml", 'web_port = 1\nmax_imges = 2\n', "atelier.toml, line 2", "max_images"),
+    ("atelier.toml", 'ATELIER_WEB_PORT = 1\n', "atelier.toml, line 1", "web_port"),
+    ("atelier.toml", "[coffee]\ncups = 1\n", "atelier.toml, line 1", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "text", "place", "nearest"), WRONG_NAMES)
+@pytest.mark.parametrize("kind", [BotSettings, WorkerSettings])
+def test_a_misspelt_name_in_our_files_stops_the_start_with_line_and_cure(
+    folder: Path, kind: type[StorageSettings], file: str, text: str, place: str, nearest: str
+) -> None:
+    (folder / file).write_text(text)
+    said = wrong(kind)
+    assert said.problem.startswith(f"{place}: there is no setting ")
+    assert f"did you mean {nearest}?" in said.cure if nearest else "remove" in said.cure
+
+
+def test_the_other_process_s_settings_and_other_programs_are_no_mistake(folder: Path) -> None:
+    (folder / ".env").write_text("POSTGRES_PASSWORD=x\nCOMPOSE_PROFILES=gpu\nATELIER_DEVICE=cpu\n")
+    (folder / "atelier.toml").write_text('web_port = 1\nmax_images = 2\nhome = "var"\n')
+    assert read_settings(BotSettings).web_port == 1
+    assert read_settings(WorkerSettings).max_images == 2
+
+
+def test_a_misspelt_name_in_the_environment_is_said_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ATELIER_SLACK_BOT_TOCKEN", SECRET)
+    with caplog.at_level(logging.WARNING):
+        read_settings(BotSettings)
+    assert "ATELIER_SLACK_BOT_TOCKEN in the environment" in caplog.text
+    assert "did you mean ATELIER_SLACK_BOT_TOKEN?" in caplog.text and SECRET not in caplog.text

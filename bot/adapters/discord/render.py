@@ -132,6 +132,11 @@ def question(text: str, verb: str, target: str, label: str) -> Page:
     return Page(view)
 
 
+def _channel(channel: str) -> str:
+    """A channel's name as Discord writes it for who reads; what is no id of its, as it is."""
+    return f"<#{channel}>" if channel.isdecimal() else plain(f"#{channel}")
+
+
 def _note(reply: Reply, texts: Texts) -> list[Page]:
     """A reply that belongs to no job."""
     body = [f"### {plain(reply.title)}"] if reply.title else []
@@ -156,6 +161,8 @@ def _note(reply: Reply, texts: Texts) -> list[Page]:
             box.add_item(ui.TextDisplay("\n".join(shown) or "…"))
         if last and facts:
             box.add_item(ui.TextDisplay("\n".join(facts)))
+        if last and reply.channels:
+            box.add_item(ui.TextDisplay(" ".join(map(_channel, reply.channels))))
         if last and reply.link is not None:
             opener = ui.Button[Any](
                 style=discord.ButtonStyle.link, label=reply.link.label[:_LABEL], url=reply.link.url

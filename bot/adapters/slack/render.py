@@ -5,7 +5,7 @@ out; which uploaded file shows which picture is handed in.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,16 @@ def _facts(reply: Reply, *, caption: bool) -> list[Block]:
     return [{"type": "context", "elements": elements}] if elements else []
 
 
+def _channels(ids: Sequence[str]) -> list[Block]:
+    """Channels as Slack writes them for who reads; what is no id of its, as it is."""
+    shown: list[Block] = []
+    for channel in ids:
+        known = re.fullmatch(r"[CG][A-Z0-9]{6,20}", channel)
+        named = {"type": "channel", "channel_id": channel}
+        shown += [named if known else plain(f"#{channel}"), plain(" ")]
+    return shown[:-1]
+
+
 def _note(reply: Reply, texts: Texts, files: Mapping[str, str]) -> Message:
     """A sentence, a small table or a kept picture for one person."""
     blocks: list[Block] = []
@@ -216,6 +226,8 @@ def _note(reply: Reply, texts: Texts, files: Mapping[str, str]) -> Message:
         blocks.append({"type": "rich_text", "elements": [section(*line), *said]})
     for part in split_markdown(reply.text, limits.SECTION):
         blocks += _words(part)
+    if reply.channels:
+        blocks.append({"type": "rich_text", "elements": [section(*_channels(reply.channels))]})
     if reply.link is not None:
         linked = {"type": "link", "url": reply.link.url, "text": reply.link.label}
         blocks.append({"type": "rich_text", "elements": [section(linked)]})
