@@ -308,6 +308,44 @@ def test_a_file_that_is_not_the_listed_one_is_not_read(here: ImageRunner, tmp_pa
             poor.begin(plain(reference=source("start")), 0, PICTURES)
 
 
+def test_a_lora_without_its_neighbour_is_not_left_on(kind: str, tmp_path: Path) -> None:
+    """Two are asked for, the second's file is gone: the next picture must not get the first."""
+    pipe = pipeline(kind)
+    cards = [lora(tmp_path, "ink", pipe, 1), lora(tmp_path, "snow", pipe, 2)]
+    talk = CARD.model_copy(update={"name": "talk", "kind": JobKind.CHAT})
+    registry = Registry(
+        {"tiny": CARD, "talk": talk}, {}, "tiny", "talk", {c.name: c for c in cards}
+    )
+    here = runner_of(pipe, registry, tmp_path)
+    (before,) = together(here, [plain()])
+    (tmp_path / "snow.safetensors").unlink()
+    both = plain(adapters=(*INK, Adapter(name="snow")))
+    with pytest.raises(ModelUnavailable, match="snow"):
+        together(here, [both])
+    assert together(here, [plain()])[0].sha256 == before.sha256
+
+
+def test_what_stands_beside_a_model_moves_with_it(tmp_path: Path) -> None:
+    """A parked model leaves no ControlNet and no image encoder on the device."""
+    pipe = pipeline("sd15")
+    cards = [control(tmp_path, pipe), reference(tmp_path, pipe)]
+    talk = CARD.model_copy(update={"name": "talk", "kind": JobKind.CHAT})
+    registry = Registry(
+        {"tiny": CARD, "talk": talk}, {}, "tiny", "talk", {c.name: c for c in cards}
+    )
+    here = runner_of(pipe, registry, tmp_path)
+    wish = plain(
+        control=Control(kind=ControlKind.CANNY, source=source("start")), reference=source("start")
+    )
+    net, like = hook(here, wish, 2)._net, hook(here, wish, 0)._adapters.reference()
+    parts = [net, like._encoder, like._projection]
+    parts += [p for p in like._referring.values() if isinstance(p, torch.nn.Module)]
+    here.move("meta")
+    assert len(parts) > 3
+    assert {p.device.type for part in parts for p in part.parameters()} == {"meta"}
+    assert here.family.denoiser.device.type == "meta"
+
+
 def test_clip_sees_the_middle_in_its_own_colours() -> None:
     image = Image.new("RGB", (60, 40), (255, 0, 0))
     seen = clip_pixels(image, 32)

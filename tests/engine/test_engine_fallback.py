@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from storage.errors import BadInput
 from storage.recipes import spec_of
@@ -123,6 +124,8 @@ def test_only_what_it_can_do_is_taken() -> None:
     with pytest.raises(BadInput) as refused:
         here.begin(spec(mode=Mode.OUTPAINT), 0)
     assert refused.value.code == "mode_unfit"
+    with pytest.raises(BadInput, match="mode_unfit"):  # as the engine calls it: with the pixels
+        here.begin(spec(mode=Mode.IMAGE), 0, {"start": Image.new("RGB", (64, 64))})
 
 
 # ---- in the engine ------------------------------------------------------------------------------

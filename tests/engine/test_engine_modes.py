@@ -70,7 +70,7 @@ def runner_of(pipe: Any, registry: Registry | None = None, folder: Any = None) -
     with torch.inference_mode():
         family = kind(copy.deepcopy(pipe), "cpu")
         modes = Modes(family, registry, "tiny", folder or ".")
-        return ImageRunner(CARD, registry, family, hooks=modes.hooks)
+        return ImageRunner(CARD, registry, family, hooks=modes.hooks, beside=modes.move)
 
 
 @torch.inference_mode()

@@ -109,6 +109,33 @@ def test_the_answer_is_generates_and_depends_on_the_picture(
     assert seen(runner, spec, "lime") != expected
 
 
+@torch.inference_mode()
+def test_a_pass_that_broke_off_reads_its_picture_again(
+    runner: VisionRunner, chat_spec: Make
+) -> None:
+    spec = chat_spec("what is it?", model="eyes", images=(SOURCE,), max_tokens=6)
+    expected = seen(runner, spec, "red")
+    layer, passes = runner.model.model.language_model.layers[-1], []
+
+    def short(*_: Any) -> None:
+        passes.append(1)
+        if len(passes) in (1, 4):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = layer.register_forward_pre_hook(short)
+    work = runner.begin(spec, 0, {SOURCE.blob: Image.new("RGB", (50, 40), "red")})
+    done = False
+    while not done:
+        try:
+            done = runner.advance(work, runner.forward([work])[0]).done
+        except torch.OutOfMemoryError:
+            continue
+    hook.remove()
+    assert work.text == expected
+    runner.drop(work)
+    assert work.pictures is None
+
+
 def test_nobody_types_a_picture(runner: VisionRunner, chat_spec: Make) -> None:
     spec = chat_spec("a <image> b <im<image>age>", model="eyes", images=(SOURCE,))
     made: Any = runner._processed(spec, [Image.new("RGB", (50, 40))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from sqlmodel import select
 
 from moderation.pipeline import Content, Pipeline, Surface
-from storage import jobs, views
+from storage import documents, jobs, views
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.endings import end_job
@@ -288,6 +289,35 @@ async def test_previews_are_judged_before_anyone_sees_them(
     assert list(floor.tools.blobs.folder.rglob("*.webp")) == [], "previews go when the job ends"
 
 
+async def test_a_preview_being_stored_when_its_job_ends_goes_too(
+    floor: Floor, engine: ScriptedEngine, database: Database
+) -> None:
+    entered, gate, left = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Blobs):
+        def put(self, data: bytes, suffix: str) -> str:
+            entered.set()
+            gate.wait(60)
+            key = super().put(data, suffix)
+            left.set()
+            return key
+
+    floor.tools = replace(floor.tools, blobs=Slow(floor.tools.blobs.folder))
+    engine.script = [Progress(0, 1, 20, paint()), 30]
+    now = floor.tools.clock()
+    person = actor(database, now=now)
+    job = submitted(database, person, now=now)
+    floor.wake()
+    assert await asyncio.to_thread(entered.wait, 60)
+    database.write(jobs.cancel, job.id, actor=person, now=now)
+    floor.wake()
+    await asyncio.wait_for(engine.runs[0].asked.wait(), 60)
+    gate.set()
+    assert await asyncio.to_thread(left.wait, 60)
+    assert (await ended(database, job.id)).status == JobStatus.CANCELLED
+    assert [path for path in floor.tools.blobs.folder.rglob("*") if path.is_file()] == []
+
+
 async def test_cancel_while_running(
     floor: Floor, engine: ScriptedEngine, database: Database
 ) -> None:
@@ -472,6 +502,45 @@ async def test_an_ending_written_twice_keeps_its_pictures(
     assert job.status == JobStatus.SUCCEEDED
     assert floor.tools.blobs.get(made(database)[0].blob or "")
     assert spent(database) == 1
+
+
+async def test_a_busy_database_is_no_missing_model(
+    floor: Floor, engine: ScriptedEngine, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking something up may fail for a moment: the job is tried again, not ended."""
+    look = database.look
+    lost: list[str] = []
+
+    async def unlucky(fn: Any, *args: Any, **options: Any) -> Any:
+        if fn is documents.count and not lost:
+            lost.append("answer")
+            raise RetryLater("database is locked")
+        return await look(fn, *args, **options)
+
+    monkeypatch.setattr(database, "look", unlucky)
+    floor.tools = replace(floor.tools, lease_ms=700)
+    spec = chat_spec(retrieval=True)
+    job = await work(floor, engine, spec, [Text("Paris."), Answer("Paris.", 9, 2, {})])
+    assert lost and (job.status, job.attempts) == (JobStatus.SUCCEEDED, 2)
+
+
+async def test_a_stopped_answer_in_chinese_costs_what_was_read(
+    floor: Floor, engine: ScriptedEngine, database: Database
+) -> None:
+    """It has no blanks between its words; a word a blank would make it free."""
+    engine.script = [Text("春眠不觉晓处处闻啼鸟。" * 60), 30]
+    now = floor.tools.clock()
+    person = actor(database, now=now)
+    job = submitted(database, person, chat_spec(), price=9, now=now)
+    floor.wake()
+    async with asyncio.timeout(60):
+        while await floor.tools.wire.live(job.id) is None:
+            await asyncio.sleep(0.02)
+    database.write(jobs.cancel, job.id, actor=person, now=now)
+    floor.wake()
+    done = await ended(database, job.id)
+    assert done.status == JobStatus.SUCCEEDED
+    assert spent(database) == 2, "660 characters are about 660 tokens, not one"
 
 
 async def test_a_dead_engine_counts_as_an_attempt(

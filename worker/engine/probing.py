@@ -48,6 +48,11 @@ class Probing:
                 attempt(self._runner.drop, work)
         self._works, self._model, self._runner = [], "", None
 
+    def forget(self, model: str) -> None:
+        """Lets go of a model that is leaving: its pictures would keep its weights in memory."""
+        if self._model == model:
+            self.stop()
+
     def _prepare(self, card: ModelCard, runner: Runner) -> bool:
         if self._model == card.name:
             return True

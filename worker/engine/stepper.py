@@ -16,8 +16,9 @@ from typing import Any, Protocol
 from storage.errors import AtelierError
 from storage.registry import ModelCard, Registry
 from storage.schema import MAX_SEED, Grade, ImageSpec, JobKind
-from worker.engine.errors import BadPicture, Cancelled
+from worker.engine.errors import BadPicture, Cancelled, OutOfMemory
 from worker.engine.loader import Loaded
+from worker.engine.memory import give_back
 from worker.engine.meter import Meter
 from worker.engine.outputs import Output, Picture
 from worker.engine.passes import Passes, attempt
@@ -176,7 +177,7 @@ class Stepper:
                 size = max(came.runner.size, 1)
                 self._residency.put(came.model, came.runner, size, came.seconds)
                 log.info("loaded %s in %.1f s", came.model, came.seconds)
-                self._meter.loaded(came.model, came.seconds, from_ram=False)
+                self._meter.loaded(came.model, came.seconds, from_ram=came.from_ram)
                 for run in {r.run for r in self._waiting if r.run.spec.model == came.model}:
                     run.note("load", came.seconds)
             else:
@@ -215,6 +216,7 @@ class Stepper:
     def _leave(self, model: str) -> Runner | None:
         """Takes a model off the device; the runner when it has to be moved to RAM."""
         parks = self._residency.parks(model)
+        self._probing.forget(model)
         runner = self._residency.drop(model)
         parks = parks and hasattr(runner, "move")
         self._meter.dropped(model, parked=parks)
@@ -224,19 +226,21 @@ class Stepper:
         self._residency.park(model, runner, runner.size)
         return runner
 
-    def _busy(self) -> set[str]:
-        """Models that may not leave the device: stepped now, or holding the weights of one."""
-        busy = {r.run.spec.model for r in self._active}
+    def _busy(self, *also: str) -> set[str]:
+        """Models that may not leave the device: stepped now (or named), or holding the weights of
+        one that is."""
+        busy = {r.run.spec.model for r in self._active} | set(also)
         cards = self._registry.cards
         return busy | {card.shares for m in busy if (card := cards.get(m)) and card.shares}
 
-    def _make_room(self) -> None:
+    def _make_room(self, *keep: str) -> None:
         """The device is full: everything idle goes, and the budget is lowered by a tenth."""
-        busy = self._busy()
+        busy = self._busy(*keep)
         before = self._residency.bytes
         for model in self._residency.loaded():
             if model not in busy:
                 self._meter.dropped(model, parked=False)
+                self._probing.forget(model)
                 self._residency.drop(model)
         self._residency.learn(int(min(self._residency.budget, before) * 0.9))
         log.warning("the budget for models is now %d bytes", self._residency.budget)
@@ -271,6 +275,11 @@ class Stepper:
         # Only what starts from a picture has any, so that other runners need not know of them.
         pictures = (run.pictures,) if run.pictures else ()
         work, error = attempt(request.runner.begin, spec, request.index, *pictures)
+        if isinstance(error, OutOfMemory):
+            # Reading a long prompt takes memory, too: what is idle makes room, as for a step.
+            self._make_room(run.spec.model)
+            give_back()
+            work, error = attempt(request.runner.begin, spec, request.index, *pictures)
         seconds = time.perf_counter() - began
         run.charge(seconds)
         run.note("begin", seconds, index=request.index)

@@ -69,7 +69,8 @@ class Adapters:
         self._folder = folder
         self._loras: OrderedDict[str, str] = OrderedDict()
         """Name in the registry to name in peft, by least recent use."""
-        self._active: tuple[Adapter, ...] = ()
+        self._active: tuple[Adapter, ...] | None = ()
+        """None: a switch failed half-way, and nobody knows what is on."""
         self._reference: Reference | None = None
         self._referring: float | None = None
         self.tokens = self._load_tokens()
@@ -102,8 +103,12 @@ class Adapters:
 
     def _switch(self, wanted: tuple[Adapter, ...]) -> None:
         pipe = self.family.pipe
+        # Until it is done. A LoRA is on as soon as it is loaded: if the next one's file is missing,
+        # the next picture must not take it for off.
+        self._active = None
         if not wanted:
-            pipe.disable_lora()
+            if self._loras:
+                pipe.disable_lora()
             self._active = ()
             return
         for adapter in wanted:
@@ -147,6 +152,11 @@ class Adapters:
             path = checked(self._folder, cards[0])
             self._reference = Reference(self.family, path)
         return self._reference
+
+    def move(self, device: str) -> None:
+        """To RAM and back, with the model: LoRAs are part of it, a reference is not while off."""
+        if self._reference is not None:
+            self._reference.move(device)
 
 
 class Reference:
@@ -196,6 +206,14 @@ class Reference:
         for processor in self._referring.values():
             if hasattr(processor, "scale"):
                 processor.scale = [scale]
+
+    def move(self, device: str) -> None:
+        """To a device: encoder, projection and what stands in for the attention's processors."""
+        self._encoder.to(device)
+        self._projection.to(device)
+        for processor in self._referring.values():
+            if isinstance(processor, torch.nn.Module):
+                processor.to(device)
 
     def embed(self, image: Image.Image) -> Tensor:
         """``[1, 1, width]``: what the picture shows, as the adapter reads it."""

@@ -39,6 +39,14 @@ class Modes:
             if any(a.fits(model) and a.kind in _SWITCHED for a in registry.adapters.values()):
                 self._adapters = Adapters(family, registry, model, folder)
 
+    def move(self, device: str) -> None:
+        """What was loaded beside the pipeline goes where it goes: a parked model (``"cpu"``) must
+        leave nothing on the device."""
+        if self._controls is not None:
+            self._controls.move(device)
+        if self._adapters is not None:
+            self._adapters.move(device)
+
     def hooks(
         self, spec: ImageSpec, index: int, family: Family, pictures: Pictures
     ) -> Sequence[Hook]:
