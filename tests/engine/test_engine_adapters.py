@@ -30,6 +30,7 @@ from tests.engine.test_engine_modes import (
 )
 from tests.engine.tiny import pipeline
 from worker.engine.errors import ModelUnavailable
+from worker.engine.quantise import shrink
 from worker.engine.runners import pixels
 from worker.engine.runners.image import ImageRunner
 from worker.engine.runners.modes.adapters import clip_pixels
@@ -351,3 +352,59 @@ def test_clip_sees_the_middle_in_its_own_colours() -> None:
     seen = clip_pixels(image, 32)
     assert seen.shape == (1, 3, 32, 32)
     assert float(seen[0, 0].mean()) == pytest.approx((1 - 0.48145466) / 0.26862954, rel=1e-5)
+
+
+# ---- transformers -------------------------------------------------------------------------------
+
+
+def transformer_lora(folder: Path, name: str, pipe: Any, seed: int) -> AdapterCard:
+    """A random LoRA of a tiny transformer, named as diffusers names one."""
+    torch.manual_seed(seed)
+    net = copy.deepcopy(pipe.transformer)
+    net.add_adapter(
+        LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=["to_q", "to_v"])
+    )
+    from peft.utils import get_peft_model_state_dict
+
+    state = {f"transformer.{k}": v.contiguous() for k, v in get_peft_model_state_dict(net).items()}
+    return listed(folder, name, "lora", f"{name}.safetensors", state)
+
+
+@pytest.mark.parametrize("kind", ["klein", "z-image"])
+def test_transformers_take_loras_as_their_pipelines_do(kind: str, tmp_path: Path) -> None:
+    pipe = pipeline(kind)
+    cards = [transformer_lora(tmp_path, name, pipe, n) for n, name in enumerate(("ink", "snow"))]
+    talk = CARD.model_copy(update={"name": "talk", "kind": JobKind.CHAT})
+    registry = Registry(
+        {"tiny": CARD, "talk": talk}, {}, "tiny", "talk", {c.name: c for c in cards}
+    )
+    here = runner_of(pipe, registry, tmp_path)
+    bare = plain(scheduler="own")
+    (before,) = together(here, [bare])
+    both = plain(scheduler="own", adapters=(*INK, Adapter(name="snow", weight=-0.5)))
+    (ours,) = together(here, [both])
+    theirs = through(type(pipe).__name__, here, bare, width=SIDE, height=SIDE)  # both still on
+    assert ours.sha256 == pixels.digest(theirs) != before.sha256
+    assert set(ours.recipe["adapters_sha256"]) == {"ink", "snow"}
+    assert together(here, [bare])[0].sha256 == before.sha256, "off again, to the bit"
+    wishes = [bare, both, plain(scheduler="own", adapters=INK, seed=9, steps=3), both]
+    alone = [together(here, [one])[0].sha256 for one in wishes]
+    assert [made.sha256 for made in together(here, wishes)] == alone
+    with pytest.raises(BadInput):
+        together(here, [plain(scheduler="own", reference=source("start"))] if kind == "z-image"
+                 else [plain(scheduler="own", control=Control(
+                     kind=ControlKind.CANNY, source=source("start")))])  # fmt: skip
+
+
+def test_packed_weights_take_loras_too(tmp_path: Path) -> None:
+    """An 8 GB card draws with klein in four bits: its members want LoRAs as well."""
+    pipe = copy.deepcopy(pipeline("z-image"))
+    card = transformer_lora(tmp_path, "ink", pipe, 1)
+    assert shrink(pipe.transformer, "4-bit") > 4
+    talk = CARD.model_copy(update={"name": "talk", "kind": JobKind.CHAT})
+    registry = Registry({"tiny": CARD, "talk": talk}, {}, "tiny", "talk", {"ink": card})
+    here = runner_of(pipe, registry, tmp_path)
+    bare, inked = plain(scheduler="own"), plain(scheduler="own", adapters=INK)
+    alone = [together(here, [one])[0].sha256 for one in (bare, inked)]
+    assert alone[0] != alone[1]
+    assert [made.sha256 for made in together(here, [bare, inked, bare])] == [*alone, alone[0]]

@@ -1,4 +1,4 @@
-"""LoRAs, reference pictures (IP-Adapter) and textual inversion for one loaded UNet model.
+"""LoRAs for one loaded model; reference pictures (IP-Adapter) and textual inversion for UNets.
 
 One object a loaded model keeps what is loaded and what is switched on; a picture's hook names what
 it needs in its tag, so that only pictures with the same LoRAs at the same weights share a pass.
@@ -62,7 +62,7 @@ def checked(folder: Path, card: AdapterCard) -> Path:
 class Adapters:
     """What is loaded beside a model and what of it is on. Lives on the engine thread."""
 
-    def __init__(self, family: UNetFamily, registry: Registry, model: str, folder: Path) -> None:
+    def __init__(self, family: Family, registry: Registry, model: str, folder: Path) -> None:
         self.family = family
         self._registry = registry
         self._model = model
@@ -79,7 +79,9 @@ class Adapters:
 
     def _load_tokens(self) -> tuple[str, ...]:
         """Teaches the tokenizer every listed token at once: they change nothing until written."""
-        tokens = []
+        tokens: list[str] = []
+        if not isinstance(self.family, UNetFamily):
+            return ()
         for card in self._registry.adapters_for(self._model, "embedding"):
             state = load_file(checked(self._folder, card))
             token = card.token or card.name
@@ -147,7 +149,7 @@ class Adapters:
         """The IP-Adapter, loaded when first asked for. Raises ``BadInput('reference_absent')``."""
         if self._reference is None:
             cards = self._registry.adapters_for(self._model, "reference")
-            if not cards:
+            if not cards or not isinstance(self.family, UNetFamily):
                 raise BadInput("reference_absent")
             path = checked(self._folder, cards[0])
             self._reference = Reference(self.family, path)
@@ -246,10 +248,13 @@ class AdapterHook(Hook):
     def __init__(self, adapters: Adapters, spec: ImageSpec, pictures: Pictures) -> None:
         self._adapters = adapters
         self._wanted = tuple(sorted(spec.adapters, key=lambda a: a.name))
-        self._scale = spec.reference_scale if spec.reference is not None else None
+        # Others read references by themselves (FLUX.2-klein), or refuse them.
+        unet = isinstance(adapters.family, UNetFamily)
+        refers = spec.reference is not None and unet
+        self._scale = spec.reference_scale if refers else None
         self._embeds: Tensor | None = None
         adapters.activate(self._wanted, self._scale)  # the text encoder may be read from now on
-        if spec.reference is not None:
+        if refers:
             read = adapters.reference().embed
             self._embeds = torch.cat([read(pictures[s.blob]) for s in spec.references], dim=1)
         loras = "+".join(f"{a.name}:{a.weight:g}" for a in self._wanted)
