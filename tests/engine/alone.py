@@ -13,7 +13,7 @@ from torch import Tensor
 
 from storage.registry import ModelCard, Registry, Style
 from storage.schema import Grade, ImageSpec, JobKind
-from tests.engine.tiny import pipeline
+from worker.bench.tiny import pipeline
 from worker.engine.outputs import Output, Picture
 from worker.engine.runners.families import family_of
 from worker.engine.runners.image import ImageRunner

@@ -28,7 +28,7 @@ from tests.engine.test_engine_modes import (
     through,
     together,
 )
-from tests.engine.tiny import pipeline
+from worker.bench.tiny import pipeline
 from worker.engine.errors import ModelUnavailable
 from worker.engine.quantise import shrink
 from worker.engine.runners import pixels

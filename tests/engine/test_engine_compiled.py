@@ -15,7 +15,7 @@ import torch
 from storage.recipes import spec_of
 from storage.schema import Grade
 from tests.engine.alone import Made, alone, card, registry, spec, together
-from tests.engine.tiny import pipeline
+from worker.bench.tiny import pipeline
 from worker.engine.runners.families import family_of
 from worker.engine.runners.image import ImageRunner
 

@@ -19,8 +19,9 @@ from storage.recipes import spec_of
 from storage.registry import ModelCard, Registry
 from storage.schema import JobKind
 from tests.engine.alone import alone, spec, together
+from tests.engine.others import other
 from tests.engine.test_engine_quantise import hub, registry_of
-from tests.engine.tiny import pipeline
+from worker.bench.tiny import pipeline
 from worker.engine.errors import ModelUnavailable
 from worker.engine.loading import load
 from worker.engine.runners.fallback import FallbackRunner
@@ -125,7 +126,7 @@ def test_pictures_of_a_gguf_file(kind: str, bits: Kind, names: str, tmp_path: Pa
 
 
 def test_pipelines_nobody_has_taken_apart_read_them_too(tmp_path: Path) -> None:
-    pipe = pipeline("flux1-schnell")
+    pipe = other("flux1-schnell")
     pipe.save_pretrained(tmp_path / "tiny", safe_serialization=True)
     written(tmp_path / "tiny-gguf" / "tiny-Q.gguf", pipe.transformer.state_dict(), Kind.Q8_0)
     card = packed_card("tiny")

@@ -23,7 +23,7 @@ from transformers import (
 
 from storage.registry import Registry
 from storage.schema import ChatSpec, Turn
-from tests.engine.conftest import byte_tokenizer
+from worker.bench.tiny import byte_tokenizer
 from worker.engine.outputs import Answer, Text
 from worker.engine.runners import chat
 from worker.engine.runners.bands import Band, Bands, measure

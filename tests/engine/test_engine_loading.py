@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from storage.registry import ModelCard, Registry
 from storage.schema import ChatSpec, Grade, ImageSpec, JobKind
-from tests.engine.tiny import pipeline
+from worker.bench.tiny import pipeline
 from worker.engine.engine import Engine
 from worker.engine.errors import ModelUnavailable
 from worker.engine.loading import load

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from storage.registry import ModelCard, Registry
 from storage.schema import ImageSpec, JobKind, Margins, Mode, Source
-from tests.engine.tiny import betas, pipeline, stable_diffusion, stable_diffusion_xl
+from worker.bench.tiny import betas, pipeline, stable_diffusion, stable_diffusion_xl
 from worker.engine.outputs import Picture
 from worker.engine.runners import pixels
 from worker.engine.runners.base import Pictures

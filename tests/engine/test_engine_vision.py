@@ -21,7 +21,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from storage.registry import ModelCard, Registry
 from storage.schema import ChatSpec, JobKind, Source
-from tests.engine.conftest import byte_tokenizer
+from worker.bench.tiny import byte_tokenizer
 from worker.engine.engine import Engine
 from worker.engine.loading import load
 from worker.engine.outputs import Answer
