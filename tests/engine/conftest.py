@@ -17,6 +17,7 @@ import torch
 
 from storage.registry import ModelCard, Registry, Style
 from storage.schema import ChatSpec, ImageSpec, JobKind, Turn
+from tests.engine.alone import ticking
 from worker.bench.tiny import byte_tokenizer, llama, pipeline
 from worker.engine.engine import Engine
 from worker.engine.runners.chat import ChatRunner
@@ -87,8 +88,9 @@ async def engine(
     """A running engine over the tiny models, eight pictures and eight answers at a time."""
     runners = {"tiny": image_runner, "other": image_runner, "talk": chat_runner}
     made = Engine(
-        registry, tmp_path, max_images=8, max_chats=8, load=lambda card: runners[card.name]
-    )
+        registry, tmp_path, max_images=8, max_chats=8, load=lambda card: runners[card.name],
+        clock=ticking(),
+    )  # fmt: skip
     await made.start()
     yield made
     await made.stop()

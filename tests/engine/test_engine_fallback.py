@@ -19,7 +19,7 @@ from storage.errors import BadInput
 from storage.recipes import spec_of
 from storage.registry import Registry
 from storage.schema import ChatSpec, ImageSpec, Mode
-from tests.engine.alone import card, registry, spec
+from tests.engine.alone import card, registry, spec, ticking
 from tests.engine.others import OTHERS, other
 from worker.engine.engine import Engine
 from worker.engine.errors import Cancelled, ModelUnavailable, StepFailed
@@ -139,8 +139,9 @@ def engine(inner: Any, chat: Any = None) -> Engine:
     cards = {"tiny": card("tiny"), "talk": registry().cards["talk"]}
     runners = {"tiny": inner, "talk": chat}
     return Engine(
-        Registry(cards, {}, "tiny", "talk"), Path("/nowhere"), load=lambda c: runners[c.name]
-    )
+        Registry(cards, {}, "tiny", "talk"), Path("/nowhere"), load=lambda c: runners[c.name],
+        clock=ticking(),
+    )  # fmt: skip
 
 
 def pausing_threads() -> int:

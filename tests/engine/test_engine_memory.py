@@ -234,7 +234,7 @@ async def test_idle_moments_measure_the_curve_and_it_is_kept(
     engine = made(registry, {"tiny": probed}, max_images=4, profile_path=path)
     await engine.start()
     await engine.warm(["tiny"])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not path.exists():
             await asyncio.sleep(0.02)
     assert isinstance((await drain(engine.submit("j", image_spec())))[-1], Picture)

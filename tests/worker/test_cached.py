@@ -53,7 +53,7 @@ async def floor(
     tools = Tools(
         database=database, wire=wire, blobs=Blobs(fake.core.services.blobs.folder),
         registry=load_registry(), engine=ScriptedEngine(),  # type: ignore[arg-type]
-        gate=Pipeline([eyes], timeout_s=5), worker="w", renew_s=0.3,
+        gate=Pipeline([eyes], timeout_s=60), worker="w", renew_s=0.3,
         clock=fake.core.services.clock,
     )  # fmt: skip
     opened = Floor(tools)

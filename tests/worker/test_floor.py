@@ -45,7 +45,8 @@ from worker.generate import Floor, Tools
 
 
 class ScriptedRun:
-    """Yields a script of outputs, errors and pauses (numbers, in seconds)."""
+    """Yields a script of outputs, errors, pauses (numbers, in seconds) and conditions (called
+    until they are true)."""
 
     def __init__(self, spec: ImageSpec | ChatSpec, script: Sequence[Any]) -> None:
         self.spec = spec
@@ -73,13 +74,17 @@ class ScriptedRun:
                     await asyncio.wait(waits, timeout=item, return_when="FIRST_COMPLETED")
                     for wait in waits:
                         wait.cancel()
+                elif callable(item):
+                    async with asyncio.timeout(60):
+                        while not item():
+                            await asyncio.sleep(0.01)
                 else:
                     await asyncio.sleep(0)
                 if self.stopped.is_set():
                     raise EngineStopped("stopped")
                 if self.asked.is_set():
                     raise Cancelled("cancelled")
-                if not isinstance(item, int | float):
+                if not (isinstance(item, int | float) or callable(item)):
                     yield item
         finally:
             self.ended = True
@@ -164,7 +169,7 @@ async def floor(
 ) -> AsyncIterator[Floor]:
     tools = Tools(
         database=database, wire=wire, blobs=Blobs(tmp_path / "blobs"), registry=load_registry(),
-        engine=engine, gate=Pipeline([eyes, Judge("text.words", words)], timeout_s=2),  # type: ignore[arg-type]
+        engine=engine, gate=Pipeline([eyes, Judge("text.words", words)], timeout_s=60),  # type: ignore[arg-type]
         worker="w", renew_s=0.3,
     )  # fmt: skip
     opened = Floor(tools)
@@ -253,8 +258,16 @@ async def test_a_stage_that_raises_or_hangs_holds(
 
     eyes.find = raises
     await work(floor, engine, image_spec(), [picture()])
-    eyes.find = lambda content: asyncio.run(asyncio.sleep(4)) or []  # type: ignore[func-returns-value]
+    over = threading.Event()
+
+    def hangs(content: Content) -> Sequence[Flag]:
+        over.wait(60)
+        return []
+
+    eyes.find = hangs
+    floor.tools = replace(floor.tools, gate=Pipeline([eyes], timeout_s=0.5))
     await work(floor, engine, image_spec(), [picture()])
+    over.set()
     assert [g.status for g in made(database)] == ["held", "held"]
 
 
@@ -272,9 +285,19 @@ async def test_previews_are_judged_before_anyone_sees_them(
     ready = asyncio.Event()
     listening = asyncio.create_task(listen())
     await ready.wait()
+
+    def told(steps: int) -> Callable[[], bool]:
+        return lambda: sum(event.type is EventType.PROGRESS for event in events) == steps
+
+    def settled() -> bool:
+        """Nothing is being checked: what may be shown is known."""
+        return not any("PictureRun._preview" in repr(t.get_coro()) for t in asyncio.all_tasks())
+
+    # Between two progress events lie 0.2 s at least, or the second is not told.
     script = [
-        Progress(0, 1, 3, paint(red=255)), 1.0, Progress(0, 2, 3, paint()), 1.5,
-        Progress(0, 3, 3), 0.3, picture(),
+        Progress(0, 1, 3, paint(red=255)), told(1), settled, 0.25,
+        Progress(0, 2, 3, paint()), told(2), settled, 0.25,
+        Progress(0, 3, 3), told(3), picture(),
     ]  # fmt: skip
     job = await work(floor, engine, image_spec(format="png"), script)
     listening.cancel()

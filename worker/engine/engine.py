@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class Engine:
     :func:`worker.engine.loading.load`. ``profile_path`` is where measured batch curves are kept;
     with one, missing points are measured in idle moments. ``meter`` hears what happens.
     ``compiles`` has denoisers compiled in the background; None: on a GPU only, since compiled code
-    is not *exact* (:mod:`worker.engine.runners.compiled`).
+    is not *exact* (:mod:`worker.engine.runners.compiled`). ``clock`` gives seconds: of what the
+    engine decides by measured times, another makes it the same every time.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Engine:
         meter: Meter | None = None,
         remote: Remote | None = None,
         compiles: bool | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.registry = registry
         self.models_dir = models_dir
@@ -86,6 +89,7 @@ class Engine:
         self._profile_path = profile_path
         self._meter = meter or Meter()
         self._remote = remote
+        self._clock = clock
         self.compiles = device == "cuda" if compiles is None else compiles
         self._thread: threading.Thread | None = None
         self._loaded: tuple[str, ...] = ()
@@ -265,8 +269,9 @@ class Engine:
         spare = spare_ram(self.device) if self._parked is None else self._parked
         profile = Profile(self._profile_path, _identity(self.device))
         return Stepper(
-            self.registry, self.caps, loader, Residency(budget, spare), profile, self._meter
-        )
+            self.registry, self.caps, loader, Residency(budget, spare), profile, self._meter,
+            self._clock,
+        )  # fmt: skip
 
     def _load_card(self, card: ModelCard) -> Runner:
         from worker.engine.loading import load  # torch and friends: seconds to import

@@ -63,9 +63,10 @@ def packed_transformer(
 def _unpack_the_rest(transformer: Any, dtype: torch.dtype) -> None:
     """Packed weights of anything but linear layers, and their biases: diffusers would leave them as
     the file's bytes, which only its linear layers read, and only as their weight."""
+    unpack: Any = dequantize_gguf_tensor
     for module in transformer.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
             reads = isinstance(module, torch.nn.Linear) and name == "weight"
             if isinstance(weight, GGUFParameter) and not reads:
-                whole = dequantize_gguf_tensor(weight).to(dtype)
+                whole = unpack(weight).to(dtype)
                 module.register_parameter(name, torch.nn.Parameter(whole, requires_grad=False))

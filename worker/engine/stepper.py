@@ -35,6 +35,7 @@ DECODE = "decode"
 """How the key of a work begins that is past its last step and only has to be decoded."""
 
 Done = Callable[[AtelierError | None], None]
+Seconds = Callable[[], float]
 
 
 class Loads(Protocol):
@@ -70,7 +71,8 @@ class Stepper:
     """Steps the requests of many runs on the loaded models. Not thread-safe.
 
     ``loads`` brings models; ``residency`` holds them under its budget; ``profile`` gives the
-    batch caps and learns from every pass; ``meter`` hears what happens.
+    batch caps and learns from every pass; ``meter`` hears what happens; ``clock`` gives the seconds
+    by which kinds share the engine, curves are measured and runs are charged.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Stepper:
         residency: Residency[Runner],
         profile: Profile | None = None,
         meter: Meter | None = None,
+        clock: Seconds = time.perf_counter,
     ) -> None:
         self._registry = registry
         self._caps = caps
@@ -88,7 +91,8 @@ class Stepper:
         self._residency = residency
         self._profile = profile or Profile()
         self._meter = meter or Meter()
-        self._probing = Probing(self._profile, caps)
+        self._clock = clock
+        self._probing = Probing(self._profile, caps, clock)
         self._waiting: list[_Request] = []
         self._active: list[_Request] = []
         self._warming: dict[str, list[Done]] = {}
@@ -271,7 +275,7 @@ class Stepper:
         """Gives a request its work for a spec; False when the run ended in an error instead."""
         run = request.run
         assert request.runner is not None
-        began = time.perf_counter()
+        began = self._clock()
         # Only what starts from a picture has any, so that other runners need not know of them.
         pictures = (run.pictures,) if run.pictures else ()
         work, error = attempt(request.runner.begin, spec, request.index, *pictures)
@@ -280,7 +284,7 @@ class Stepper:
             self._make_room(run.spec.model)
             give_back()
             work, error = attempt(request.runner.begin, spec, request.index, *pictures)
-        seconds = time.perf_counter() - began
+        seconds = self._clock() - began
         run.charge(seconds)
         run.note("begin", seconds, index=request.index)
         if error is not None:
@@ -295,11 +299,11 @@ class Stepper:
         if runner is None:
             return
         self._residency.get(requests[0].run.spec.model)
-        began = time.perf_counter()
+        began = self._clock()
         for part in [requests] if runner.shares else [[r] for r in requests]:
             self._pass(runner, part)
         spent = self._spent.get(batch.kind, 0.0)
-        self._spent[batch.kind] = spent + time.perf_counter() - began
+        self._spent[batch.kind] = spent + self._clock() - began
 
     def _pass(self, runner: Runner, requests: list[_Request]) -> None:
         """One pass, then each request's own part; charges each run its share."""
@@ -310,9 +314,9 @@ class Stepper:
         weights = [r.work.weight for r in requests]
         rows = sum(weights)
         passes = Passes(lambda rows: self._ran_out(key, rows), self._make_room)
-        began = time.perf_counter()
+        began = self._clock()
         results = passes.forward(runner, [r.work for r in requests])
-        seconds = time.perf_counter() - began
+        seconds = self._clock() - began
         kind = requests[0].run.spec.kind
         self._meter.stepped(kind, len(requests), rows, seconds)
         decodes = key.startswith(DECODE)
@@ -336,9 +340,9 @@ class Stepper:
         run = request.run
         stepped = None
         if error is None:
-            began = time.perf_counter()
+            began = self._clock()
             stepped, error = attempt(runner.advance, request.work, result)
-            run.charge(time.perf_counter() - began)
+            run.charge(self._clock() - began)
         if isinstance(error, BadPicture) and self._remake(request, error):
             return
         if error is not None or stepped is None:

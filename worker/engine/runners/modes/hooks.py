@@ -19,9 +19,9 @@ from worker.engine.runners.modes.start import start_hooks
 from worker.engine.runners.modes.words import Reader, WordsHook
 from worker.engine.runners.work import Hook
 
-_SWITCHED = ("lora", "embedding", "reference")
+_SWITCHED: tuple[str, ...] = ("lora", "embedding", "reference")
 """Adapters that change the network or its words; the others stand beside it."""
-_ELSEWHERE = ("lora",)
+_ELSEWHERE: tuple[str, ...] = ("lora",)
 """Those that models other than UNets take."""
 
 
