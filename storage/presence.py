@@ -12,11 +12,20 @@ def is_present(card: ModelCard, models_dir: Path) -> bool:
     """Whether a model's files are on this machine (a starter's are put there at first start)."""
     if card.source == "remote":
         return True
-    folder = models_dir / (card.shares or card.name)
+    if card.source == "hub":
+        for kind in ("unet", "gguf"):
+            repo = getattr(card, kind).partition("@")[0]
+            if repo and not _lies(models_dir, f"{card.name}-{kind}", repo):
+                return False
+    return _lies(models_dir, card.shares or card.name, card.repo if card.source == "hub" else "")
+
+
+def _lies(models_dir: Path, name: str, repo: str) -> bool:
+    """Whether files were put into a folder of that name, or fetched from a repository before."""
+    folder = models_dir / name
     if folder.is_dir() and any(folder.iterdir()):
         return True
-    cached = models_dir / "hub" / ("models--" + card.repo.replace("/", "--"))
-    return card.source == "hub" and cached.is_dir()
+    return bool(repo) and (models_dir / "hub" / f"models--{repo.replace('/', '--')}").is_dir()
 
 
 def servable(registry: Registry, models_dir: Path) -> frozenset[str]:

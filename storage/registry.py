@@ -76,6 +76,11 @@ class ModelCard(Frozen):
         pattern=r"^([A-Za-z0-9][\w.-]*/[\w.-]+@[0-9a-f]{40}(:[\w][\w./-]*\.safetensors)?)?$",
     )
     """A UNet to use instead of the base's: ``owner/name@commit``, or with ``:file`` one file."""
+    gguf: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9][\w.-]*/[\w.-]+@[0-9a-f]{40}:[\w][\w./-]*\.gguf)?$",
+    )
+    """A GGUF file to use instead of the transformer's own weights: ``owner/name@commit:file``."""
     step_ms: int = 60
     precision: Literal["full", "8-bit", "4-bit"] = "full"
     """How the linear layers of a hub model are stored; fewer bits fit smaller cards. Made from
@@ -102,8 +107,9 @@ class ModelCard(Frozen):
 
     @property
     def exact_revision(self) -> str:
-        """What decides its results: the weights, and how they are stored."""
-        return self.revision + ("" if self.precision == "full" else f":{self.precision}")
+        """What decides its results: the weights, what stands in for some, how they are stored."""
+        precision = "" if self.precision == "full" else self.precision
+        return ":".join(filter(None, (self.revision, precision, self.unet, self.gguf)))
 
 
 class AdapterCard(Frozen):
@@ -348,7 +354,9 @@ def load_registry(
             "compare it with storage/models.toml",
         ) from error
     by_repo = {
-        card.repo: card.name for card in cards.values() if card.source == "hub" and not card.unet
+        card.repo: card.name
+        for card in cards.values()
+        if card.source == "hub" and not (card.unet or card.gguf)
     }
 
     def settle(name: str, kind: JobKind, *, vision: bool = False) -> str:

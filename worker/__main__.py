@@ -36,6 +36,7 @@ from storage.schema import JobKind
 from storage.settings import read_settings
 from storage.vault import Vault
 from worker.engine.engine import Engine
+from worker.engine.errors import StepFailed
 from worker.engine.remote import Remote
 from worker.generate import Floor, Tools
 from worker.health import beat, beat_file, is_alive, rest
@@ -123,7 +124,7 @@ async def serve(
     for model in (registry.image_default, registry.chat_default):
         try:
             await engine.warm([model])
-        except OperatorError as error:
+        except (OperatorError, StepFailed) as error:
             # The other model still works; jobs for this one fail with a sentence.
             log.error("%s", error)
     vault = await asyncio.to_thread(Vault.open, settings.home)

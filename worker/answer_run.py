@@ -23,6 +23,7 @@ from storage.schema import (
     Verdict,
     harshest,
 )
+from storage.threads import tokens_of
 from worker.engine.errors import Cancelled
 from worker.engine.outputs import Answer, Restart, Text
 from worker.judging import Bench
@@ -196,7 +197,8 @@ class AnswerRun:
                 code="answer_withdrawn" if taken_back else "output_refused",
             )  # fmt: skip
         card = self._tools.registry.find(self._spec.model, JobKind.CHAT)
-        tokens = end.tokens_out if end is not None else len(self._text.split())
+        # A stopped answer's tokens are not told: guessed as the quote was, Chinese ones too.
+        tokens = end.tokens_out if end is not None else tokens_of(self._text)
         read = end.tokens_in if end is not None else 0
         cost = prices.tokens_price(tokens, read, card, self._claim.rate)
         visible = status is GenerationStatus.VISIBLE

@@ -46,15 +46,18 @@ async def from_cache(tools: Tools, claim: Claim) -> Ending | None:
     bench = Bench(tools, policy, lists_of(settings), about)
     made: list[Made] = []
     verdicts: list[Verdict] = [claim.verdict]
-    for index, (key, old) in enumerate(zip(keys, found, strict=True)):
-        try:
+    try:
+        for index, (key, old) in enumerate(zip(keys, found, strict=True)):
             data = await asyncio.to_thread(tools.blobs.get, old.blob or "")
-        except NotFound:
-            _discard(tools, made)
-            return None
-        verdict = claim.verdict | await _judge(bench, data, spec, old.sha256)
-        verdicts.append(verdict)
-        made.append(await _copy(tools, index, key, old, data, verdict))
+            verdict = claim.verdict | await _judge(bench, data, spec, old.sha256)
+            verdicts.append(verdict)
+            made.append(await _copy(tools, index, key, old, data, verdict))
+    except NotFound:
+        _discard(tools, made)
+        return None
+    except BaseException:
+        _discard(tools, made)  # the job is tried again, and its pictures are copied again
+        raise
     verdict = harshest(verdicts)
     if all(item.status is GenerationStatus.REMOVED for item in made):
         return rejected(verdict, tuple(made), bench.policy, engine_ms=0)

@@ -136,12 +136,12 @@ class ComposedRun(AnswerRun):
             notes = notes | {"unknown": "".join(unknown)}
         if self._spec.template == "enhance":
             scene = scene_of(idea, end.text)
-            parts = {part: getattr(scene, part) for part in PARTS}
+            parts = {part: mask(getattr(scene, part)) for part in PARTS}
             by = {"written_by": scene.by, "mended": list(scene.mended), "scene": parts}
             return [(scene.prompt, notes | by)]
         if self._spec.template == "brainstorm":
             return [
-                (found.prompt, notes | {"title": found.title, "written_by": found.by})
+                (found.prompt, notes | {"title": mask(found.title), "written_by": found.by})
                 for found in directions_of(idea, end.text)
             ]
         return [(end.text, notes)]

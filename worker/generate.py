@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from storage.blobs import Blobs
 from storage.clock import Clock, now_ms
 from storage.database import Database
 from storage.endings import Ending, end_job
-from storage.errors import AtelierError, RetryLater
+from storage.errors import MemberError, OperatorError, RetryLater
 from storage.jobs import Claim
 from storage.queue import Wire, flush_outbox
 from storage.registry import Registry
@@ -25,6 +26,7 @@ from storage.schema import ChatSpec, Event, EventType, JobStatus, Millis
 from worker.answer_run import Stopped
 from worker.cached import from_cache
 from worker.engine.errors import Cancelled, EngineStopped
+from worker.keeper import Keeper
 from worker.lookup import with_documents
 from worker.memory import fold
 from worker.metrics import Metrics
@@ -173,8 +175,9 @@ class Floor:
             if isinstance(spec, ChatSpec):
                 spec = dressed(spec, tools.registry)
             run = tools.engine.submit(claim.job_id, spec, **held)
-        except AtelierError:
-            # A model or style that was taken out of the registry after the job was queued.
+        except (MemberError, OperatorError):
+            # A model or style that was taken out of the registry after the job was queued. Not a
+            # passing fault of the database (looking something up): that is left to the lease.
             log.exception("job %s cannot run here", claim.job_id)
             ending = Ending(status=JobStatus.FAILED, error_code="model_unavailable")
             await tools.database.run(end_job, claim.job_id, claim.fence, ending, now=tools.clock())
@@ -198,8 +201,15 @@ class Floor:
         """Answer a job from the recipe cache; whatever happens, the lease brings it back."""
         tools = self.tools
         try:
-            ending = await from_cache(tools, claim)
+            # Four pictures judged on a busy machine outlast a lease.
+            with self._kept(claim, lambda: None) as keeper:
+                ending = await from_cache(tools, claim)
             tools.metrics.cache(hit=ending is not None)
+            if ending is not None and (keeper.lost or keeper.cancelled):
+                _discard(tools.blobs, ending)
+                if keeper.lost:
+                    return
+                ending = Ending(status=JobStatus.CANCELLED)
             if ending is None:
                 # Deleted since it was asked for: made after all, still at no cost.
                 await self._begin(claim)
@@ -247,17 +257,30 @@ class Floor:
             self._runs.pop(claim.job_id, None)
             self.wake()
 
-    async def _run_claim(self, claim: Claim, run: Run) -> None:
-        tools = self.tools
+    @contextmanager
+    def _kept(self, claim: Claim, stop: Callable[[], None]) -> Iterator[Keeper]:
+        """Renews a claim's lease for as long as it takes; ``stop`` is called when it was cancelled
+        or lost."""
         beat = asyncio.Event()
         self._beats.add(beat)
-        keeper = Keeper(tools, claim, run, beat)
+        keeper = Keeper(self.tools, claim, stop, beat)
         renewing = asyncio.create_task(keeper.run())
         try:
-            ending = await self._produce(claim, run, keeper)
+            yield keeper
         finally:
             renewing.cancel()
             self._beats.discard(beat)
+
+    async def _run_claim(self, claim: Claim, run: Run) -> None:
+        tools = self.tools
+        with self._kept(claim, run.cancel) as keeper:
+            try:
+                ending = await self._produce(claim, run, keeper)
+            finally:
+                if not run.ended:
+                    # Over before the engine had it (its pictures unread, its prompt unwritten): a
+                    # run that is only held would keep its place for ever.
+                    run.cancel()
         if ending is None or keeper.lost:
             if ending is not None:
                 _discard(tools.blobs, ending)
@@ -345,44 +368,6 @@ def told(claim: Claim, run: Run) -> list[dict[str, Any]]:
         for m in run.moments
     ]  # fmt: skip
     return [first, *rest]
-
-
-class Keeper:
-    """Renews one job's lease from the event loop and carries the member's wish to stop."""
-
-    def __init__(self, tools: Tools, claim: Claim, run: Run, beat: asyncio.Event) -> None:
-        self._tools = tools
-        self._claim = claim
-        self._run = run
-        self._beat = beat
-        self.lost = False
-        self.cancelled = False
-
-    async def run(self) -> None:
-        """Renew every few seconds, or at once when woken, until cancelled or lost."""
-        tools, claim = self._tools, self._claim
-        while True:
-            try:
-                async with asyncio.timeout(tools.renew_s):
-                    await self._beat.wait()
-            except TimeoutError:
-                pass
-            self._beat.clear()
-            try:
-                lease = await tools.database.run_unsynced(
-                    jobs.renew, claim.job_id, claim.fence, now=tools.clock(),
-                    lease_ms=tools.lease_ms,
-                )  # fmt: skip
-            except RetryLater:
-                continue
-            if not lease.ours:
-                self.lost = True
-            elif lease.cancelled:
-                self.cancelled = True
-            if self.lost or self.cancelled:
-                self._run.cancel()
-                if self.lost:
-                    return
 
 
 async def _persist(tools: Tools, write: Callable[[], Awaitable[bool]]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,6 +32,7 @@ from storage.schema import (
 )
 from worker.compare import compared
 from worker.encode import encode_preview, in_encoder
+from worker.engine.errors import BadPicture, OutOfMemory, StepFailed
 from worker.engine.outputs import Picture, Progress
 from worker.judging import Bench
 from worker.marking import finished, remember
@@ -40,6 +42,8 @@ from worker.verdicts import rejected, status_of
 if TYPE_CHECKING:
     from worker.engine.run import Run
     from worker.generate import Tools
+
+log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.2
 """Shortest time between two progress events of a job: five a second."""
@@ -74,6 +78,7 @@ class PictureRun:
         self._previews: list[str] = []
         self._shown: str | None = None
         self._checking: asyncio.Task[None] | None = None
+        self._storing: asyncio.Future[str] | None = None
         self._told = 0.0
         self._steps: dict[int, int] = {}
 
@@ -94,6 +99,8 @@ class PictureRun:
         finally:
             if self._checking is not None:
                 self._checking.cancel()
+            if self._storing is not None:
+                await asyncio.wait([self._storing])
             for key in self._previews:
                 self._tools.blobs.delete(key)
 
@@ -124,8 +131,16 @@ class PictureRun:
         if verdict.outcome is not Outcome.ALLOW:
             return
         data = await in_encoder(encode_preview, image)
-        key = await asyncio.to_thread(self._tools.blobs.put, data, "webp")
-        self._previews.append(key)
+
+        def store() -> str:
+            key = self._tools.blobs.put(data, "webp")
+            # In the thread, which nobody cancels: a preview of a job that ends in this moment is
+            # on disk all the same, and has to be known to be deleted.
+            self._previews.append(key)
+            return key
+
+        self._storing = asyncio.ensure_future(asyncio.to_thread(store))
+        key = await asyncio.shield(self._storing)
         await self._tools.wire.allow_preview(key, self._claim.workspace_id)
         self._shown = key
 
@@ -205,11 +220,15 @@ class PictureRun:
         spec = self._spec.model_copy(update={"seed": seed, "count": 1})
         more = self._tools.engine.submit(self._claim.job_id, spec)
         self._run.joined(more)
-        async for second in more:
-            if isinstance(second, Picture):
-                note = {"why": "unlike", "first_seed": output.seed}
-                recipe = {**second.recipe, "remade": note}
-                return replace(second, index=output.index, recipe=recipe)
+        try:
+            async for second in more:
+                if isinstance(second, Picture):
+                    note = {"why": "unlike", "first_seed": output.seed}
+                    recipe = {**second.recipe, "remade": note}
+                    return replace(second, index=output.index, recipe=recipe)
+        except (BadPicture, OutOfMemory, StepFailed) as error:
+            # The first one is there and sound: a member is better off with it than with nothing.
+            log.warning("job %s: not made again: %s", self._claim.job_id, error)
         return output
 
     def _ending(self) -> Ending:

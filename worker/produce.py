@@ -58,6 +58,8 @@ async def produce(tools: Tools, claim: Claim, run: Run) -> Ending:
                 run.finish()
                 return failed("source_gone", run)
             verdict |= found
+            # An answer about a doubtful picture is as doubtful as a picture made from one.
+            claim = replace(claim, verdict=verdict)
             if verdict.outcome is Outcome.BLOCK:
                 run.finish()
                 return rejected(

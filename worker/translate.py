@@ -15,7 +15,7 @@ from storage.errors import AtelierError, NotFound, RetryLater
 from storage.schema import ChatSpec, JobKind
 from storage.templates import template
 from storage.translations import Wanted
-from worker.engine.errors import Cancelled
+from worker.engine.errors import Cancelled, EngineStopped
 from worker.engine.outputs import Answer
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Translator:
         self._tools = tools
         self._idle = 0
         self._run: Run | None = None
+        self._stopped = False
+        """Asked to give way since the present one was begun, perhaps before the engine had it."""
         self._begun: asyncio.Task[bool] | None = None
 
     def look(self, *, busy: bool) -> None:
@@ -46,7 +48,7 @@ class Translator:
 
     def stop(self) -> None:
         """There is work: whatever is being translated gives way."""
-        self._idle = 0
+        self._idle, self._stopped = 0, True
         if self._run is not None:
             self._run.cancel()
 
@@ -63,14 +65,15 @@ class Translator:
     async def once(self) -> bool:
         """Translate the oldest text that waits; True when one was written."""
         tools = self._tools
+        self._stopped = False
         wanted = await tools.database.look(translations.next_wanted)
-        if wanted is None:
+        if wanted is None or self._stopped:
             return False
         card = tools.registry.default(JobKind.CHAT)
         try:
             text = await self._ask(wanted)
-        except (Cancelled, asyncio.CancelledError):
-            return False  # gave way: no try was used up
+        except (Cancelled, EngineStopped, asyncio.CancelledError):
+            return False  # gave way, or we are going: no try was used up
         except AtelierError as error:
             log.info("a case was not translated: %s", type(error).__name__)
             text = ""

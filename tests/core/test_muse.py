@@ -30,6 +30,7 @@ from storage.schema import TERMINAL_STATUSES, ImageSpec, JobStatus, Platform, pa
 from tests.conftest import row, sound
 from tests.engine.speaker import Speaker, speaking
 from tests.fakes import FakeAdapter, make_services
+from tests.worker.test_floor import Judge, redness
 from worker.engine.engine import Engine
 from worker.engine.remote import Remote
 from worker.generate import Floor, Tools
@@ -100,9 +101,11 @@ async def open_studio(
 async def studio(sqlite_database: Database, wire: Wire, tmp_path: Path) -> AsyncIterator[Studio]:
     """A studio whose chat and vision models are one server."""
     speaker = Speaker()
+    # Words as everywhere; a picture that no stage reads is held, and what is said of it, too.
+    gate = Pipeline([*prompt_pipeline().stages, Judge("image.red", redness)], timeout_s=60)
     async with speaking(speaker):
         made, engine, running = await open_studio(
-            sqlite_database, wire, tmp_path, speaker, prompt_pipeline(),
+            sqlite_database, wire, tmp_path, speaker, gate,
             chat_providers=f"one={speaker.url}#m", vision_providers=f"two={speaker.url}#eyes",
         )  # fmt: skip
         yield made

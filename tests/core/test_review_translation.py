@@ -4,6 +4,8 @@ nothing."""
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 
 from sqlmodel import Session, select
 
@@ -28,6 +30,8 @@ from storage.workspaces import Actor
 from tests.conftest import image_spec
 from tests.core.test_muse import Studio
 from tests.core.test_muse import studio as studio
+from worker.engine.engine import Engine
+from worker.translate import Translator
 
 HELD = Verdict(
     outcome=Outcome.HOLD,
@@ -73,3 +77,17 @@ async def test_the_worker_translates_when_it_has_nothing_else_to_do(studio: Stud
     assert row.model and row.done_at is not None
     [call] = studio.speaker.calls
     assert call["messages"][-1]["content"] == "沙滩上的女人"
+
+
+async def test_a_worker_that_is_going_uses_up_no_try(studio: Studio, tmp_path: Path) -> None:
+    assert studio.fake.core is not None
+    services = studio.fake.core.services
+    gone = Engine(studio.floor.tools.registry, tmp_path)  # never started: as one that was stopped
+    ann = await services.actor(studio.fake.who("ann"))
+    mod = await services.actor(studio.fake.who("mod", "moderator"))
+    case_id = hold(studio, "沙滩上的女人", ann, services.blobs)
+    translator = Translator(replace(studio.floor.tools, engine=gone))
+    await show_case(services, mod, case_id, services.texts("en"))
+    assert not await translator.once()
+    [row] = studio.database.read(lambda s: s.exec(select(CaseTranslation)).all())
+    assert row.tries == 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -13,10 +14,16 @@ from torch import Tensor
 
 from storage.registry import ModelCard, Registry, Style
 from storage.schema import Grade, ImageSpec, JobKind
-from tests.engine.tiny import pipeline
+from worker.bench.tiny import pipeline
 from worker.engine.outputs import Output, Picture
 from worker.engine.runners.families import family_of
 from worker.engine.runners.image import ImageRunner
+
+
+def ticking() -> Callable[[], float]:
+    """A clock by which every pass takes as long: who goes next, and what is shared, is then no
+    matter of what else this machine has to do."""
+    return itertools.count().__next__
 
 
 def card(name: str, kind: JobKind = JobKind.IMAGE, **more: Any) -> ModelCard:

@@ -14,11 +14,11 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from storage.registry import ModelCard, Registry, Style
 from storage.schema import ChatSpec, ImageSpec, JobKind, Turn
-from tests.engine.tiny import byte_tokenizer, pipeline
+from tests.engine.alone import ticking
+from worker.bench.tiny import byte_tokenizer, llama, pipeline
 from worker.engine.engine import Engine
 from worker.engine.runners.chat import ChatRunner
 from worker.engine.runners.families.sd import StableDiffusion
@@ -43,20 +43,7 @@ def stock_pipe() -> Any:
 def chat_model() -> tuple[Any, Any]:
     """A two-layer Llama over bytes and its tokenizer."""
     torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=259,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        initializer_range=0.6,
-    )
-    return LlamaForCausalLM(config).eval(), byte_tokenizer(512)
+    return llama(), byte_tokenizer(512)
 
 
 @pytest.fixture(scope="session")
@@ -101,8 +88,9 @@ async def engine(
     """A running engine over the tiny models, eight pictures and eight answers at a time."""
     runners = {"tiny": image_runner, "other": image_runner, "talk": chat_runner}
     made = Engine(
-        registry, tmp_path, max_images=8, max_chats=8, load=lambda card: runners[card.name]
-    )
+        registry, tmp_path, max_images=8, max_chats=8, load=lambda card: runners[card.name],
+        clock=ticking(),
+    )  # fmt: skip
     await made.start()
     yield made
     await made.stop()

@@ -28,8 +28,9 @@ from tests.engine.test_engine_modes import (
     through,
     together,
 )
-from tests.engine.tiny import pipeline
+from worker.bench.tiny import pipeline
 from worker.engine.errors import ModelUnavailable
+from worker.engine.quantise import shrink
 from worker.engine.runners import pixels
 from worker.engine.runners.image import ImageRunner
 from worker.engine.runners.modes.adapters import clip_pixels
@@ -308,8 +309,102 @@ def test_a_file_that_is_not_the_listed_one_is_not_read(here: ImageRunner, tmp_pa
             poor.begin(plain(reference=source("start")), 0, PICTURES)
 
 
+def test_a_lora_without_its_neighbour_is_not_left_on(kind: str, tmp_path: Path) -> None:
+    """Two are asked for, the second's file is gone: the next picture must not get the first."""
+    pipe = pipeline(kind)
+    cards = [lora(tmp_path, "ink", pipe, 1), lora(tmp_path, "snow", pipe, 2)]
+    talk = CARD.model_copy(update={"name": "talk", "kind": JobKind.CHAT})
+    registry = Registry(
+        {"tiny": CARD, "talk": talk}, {}, "tiny", "talk", {c.name: c for c in cards}
+    )
+    here = runner_of(pipe, registry, tmp_path)
+    (before,) = together(here, [plain()])
+    (tmp_path / "snow.safetensors").unlink()
+    both = plain(adapters=(*INK, Adapter(name="snow")))
+    with pytest.raises(ModelUnavailable, match="snow"):
+        together(here, [both])
+    assert together(here, [plain()])[0].sha256 == before.sha256
+
+
+def test_what_stands_beside_a_model_moves_with_it(tmp_path: Path) -> None:
+    """A parked model leaves no ControlNet and no image encoder on the device."""
+    pipe = pipeline("sd15")
+    cards = [control(tmp_path, pipe), reference(tmp_path, pipe)]
+    talk = CARD.model_copy(update={"name": "talk", "kind": JobKind.CHAT})
+    registry = Registry(
+        {"tiny": CARD, "talk": talk}, {}, "tiny", "talk", {c.name: c for c in cards}
+    )
+    here = runner_of(pipe, registry, tmp_path)
+    wish = plain(
+        control=Control(kind=ControlKind.CANNY, source=source("start")), reference=source("start")
+    )
+    net, like = hook(here, wish, 2)._net, hook(here, wish, 0)._adapters.reference()
+    parts = [net, like._encoder, like._projection]
+    parts += [p for p in like._referring.values() if isinstance(p, torch.nn.Module)]
+    here.move("meta")
+    assert len(parts) > 3
+    assert {p.device.type for part in parts for p in part.parameters()} == {"meta"}
+    assert here.family.denoiser.device.type == "meta"
+
+
 def test_clip_sees_the_middle_in_its_own_colours() -> None:
     image = Image.new("RGB", (60, 40), (255, 0, 0))
     seen = clip_pixels(image, 32)
     assert seen.shape == (1, 3, 32, 32)
     assert float(seen[0, 0].mean()) == pytest.approx((1 - 0.48145466) / 0.26862954, rel=1e-5)
+
+
+# ---- transformers -------------------------------------------------------------------------------
+
+
+def transformer_lora(folder: Path, name: str, pipe: Any, seed: int) -> AdapterCard:
+    """A random LoRA of a tiny transformer, named as diffusers names one."""
+    torch.manual_seed(seed)
+    net = copy.deepcopy(pipe.transformer)
+    net.add_adapter(
+        LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=["to_q", "to_v"])
+    )
+    from peft.utils import get_peft_model_state_dict
+
+    state = {f"transformer.{k}": v.contiguous() for k, v in get_peft_model_state_dict(net).items()}
+    return listed(folder, name, "lora", f"{name}.safetensors", state)
+
+
+@pytest.mark.parametrize("kind", ["klein", "z-image"])
+def test_transformers_take_loras_as_their_pipelines_do(kind: str, tmp_path: Path) -> None:
+    pipe = pipeline(kind)
+    cards = [transformer_lora(tmp_path, name, pipe, n) for n, name in enumerate(("ink", "snow"))]
+    talk = CARD.model_copy(update={"name": "talk", "kind": JobKind.CHAT})
+    registry = Registry(
+        {"tiny": CARD, "talk": talk}, {}, "tiny", "talk", {c.name: c for c in cards}
+    )
+    here = runner_of(pipe, registry, tmp_path)
+    bare = plain(scheduler="own")
+    (before,) = together(here, [bare])
+    both = plain(scheduler="own", adapters=(*INK, Adapter(name="snow", weight=-0.5)))
+    (ours,) = together(here, [both])
+    theirs = through(type(pipe).__name__, here, bare, width=SIDE, height=SIDE)  # both still on
+    assert ours.sha256 == pixels.digest(theirs) != before.sha256
+    assert set(ours.recipe["adapters_sha256"]) == {"ink", "snow"}
+    assert together(here, [bare])[0].sha256 == before.sha256, "off again, to the bit"
+    wishes = [bare, both, plain(scheduler="own", adapters=INK, seed=9, steps=3), both]
+    alone = [together(here, [one])[0].sha256 for one in wishes]
+    assert [made.sha256 for made in together(here, wishes)] == alone
+    with pytest.raises(BadInput):
+        together(here, [plain(scheduler="own", reference=source("start"))] if kind == "z-image"
+                 else [plain(scheduler="own", control=Control(
+                     kind=ControlKind.CANNY, source=source("start")))])  # fmt: skip
+
+
+def test_packed_weights_take_loras_too(tmp_path: Path) -> None:
+    """An 8 GB card draws with klein in four bits: its members want LoRAs as well."""
+    pipe = copy.deepcopy(pipeline("z-image"))
+    card = transformer_lora(tmp_path, "ink", pipe, 1)
+    assert shrink(pipe.transformer, "4-bit") > 4
+    talk = CARD.model_copy(update={"name": "talk", "kind": JobKind.CHAT})
+    registry = Registry({"tiny": CARD, "talk": talk}, {}, "tiny", "talk", {"ink": card})
+    here = runner_of(pipe, registry, tmp_path)
+    bare, inked = plain(scheduler="own"), plain(scheduler="own", adapters=INK)
+    alone = [together(here, [one])[0].sha256 for one in (bare, inked)]
+    assert alone[0] != alone[1]
+    assert [made.sha256 for made in together(here, [bare, inked, bare])] == [*alone, alone[0]]

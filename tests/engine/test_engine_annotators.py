@@ -29,7 +29,7 @@ from storage.registry import AdapterCard, Registry
 from storage.schema import Control, ControlKind, JobKind
 from tests.engine.test_engine_adapters import control, listed, plain
 from tests.engine.test_engine_modes import CARD, PICTURES, SIDE, runner_of, source, together
-from tests.engine.tiny import pipeline
+from worker.bench.tiny import pipeline
 from worker.engine.errors import ModelUnavailable
 from worker.engine.runners import pixels
 from worker.engine.runners.modes.annotate import Annotators, Pose, canny, skeleton

@@ -10,7 +10,7 @@ import torch
 from storage.recipes import spec_of
 from storage.schema import Grade, ImageSpec
 from tests.engine.alone import Made, alone, runner, spec, together
-from tests.engine.tiny import KINDS
+from worker.bench.tiny import KINDS
 from worker.engine.runners.image import ImageRunner
 
 ALL = list(KINDS)

@@ -6,6 +6,7 @@ import copy
 import logging
 import shutil
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from storage.recipes import spec_of
 from storage.schema import Grade
 from tests.engine.alone import Made, alone, card, registry, spec, together
-from tests.engine.tiny import pipeline
+from worker.bench.tiny import pipeline
 from worker.engine.runners.families import family_of
 from worker.engine.runners.image import ImageRunner
 
@@ -140,3 +141,36 @@ def test_a_compiler_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture)
     assert "is drawn uncompiled" in caplog.text
     second = alone(here, spec())
     assert second.same_bits(first) and "compiled" not in second.picture.recipe
+
+
+def test_a_model_that_is_parked_meanwhile_is_compiled_later() -> None:
+    """Its weights leave while its blocks are compiled, which fails: that is no fault of theirs."""
+    here = compiling("sd15", "telling")
+    compiled = here.compiled
+    assert compiled is not None
+    denoise, away = compiled._denoise, threading.Event()
+
+    def broken(rows: Any) -> Any:
+        if away.is_set():
+            raise RuntimeError("Expected all tensors to be on the same device")
+        return denoise(rows)
+
+    compiled._denoise = broken
+
+    def park() -> None:
+        with compiled.still():
+            away.set()
+
+    parking = threading.Thread(target=park)
+    with compiled._network:  # so that neither is first by luck
+        alone(here, spec())
+        parking.start()
+        while not compiled._moves:
+            time.sleep(0.001)
+        away.set()
+    parking.join()
+    assert compiled.wait(PATIENCE_S)
+    assert not compiled.failed
+    away.clear()
+    ready(here)
+    assert alone(here, spec()).picture.recipe["compiled"]

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from storage.errors import BadInput
 from storage.recipes import spec_of
 from storage.registry import Registry
 from storage.schema import ChatSpec, ImageSpec, Mode
-from tests.engine.alone import card, registry, spec
-from tests.engine.tiny import OTHERS, pipeline
+from tests.engine.alone import card, registry, spec, ticking
+from tests.engine.others import OTHERS, other
 from worker.engine.engine import Engine
 from worker.engine.errors import Cancelled, ModelUnavailable, StepFailed
 from worker.engine.loading import load
@@ -35,7 +36,7 @@ ALL = list(OTHERS)
 @cache
 def runner(kind: str) -> FallbackRunner:
     with torch.inference_mode():
-        return FallbackRunner(card("tiny"), registry(), copy.deepcopy(pipeline(kind)), "cpu")
+        return FallbackRunner(card("tiny"), registry(), copy.deepcopy(other(kind)), "cpu")
 
 
 def outputs(here: FallbackRunner, one: ImageSpec) -> list[Output]:
@@ -52,7 +53,7 @@ def outputs(here: FallbackRunner, one: ImageSpec) -> list[Output]:
 
 def through_pipeline(kind: str, one: ImageSpec) -> Any:
     """What diffusers makes of a spec, called as its documentation says."""
-    pipe = pipeline(kind)
+    pipe = other(kind)
     options: dict[str, Any] = {"guidance_scale": one.guidance}
     if kind in ("flux1-schnell", "qwen-image"):
         options = {"true_cfg_scale": one.guidance, "negative_prompt": one.negative or " "}
@@ -79,7 +80,7 @@ def test_the_picture_of_the_pipeline_itself(kind: str, guidance: float) -> None:
     picture = last(outputs(runner(kind), one))
     assert np.array_equal(picture.image, through_pipeline(kind, one))
     assert picture.recipe["grade"] == "strict"
-    assert picture.recipe["pipeline"] == type(pipeline(kind)).__name__
+    assert picture.recipe["pipeline"] == type(other(kind)).__name__
     assert last(outputs(runner(kind), spec_of(picture.recipe))).recipe == picture.recipe
 
 
@@ -123,6 +124,8 @@ def test_only_what_it_can_do_is_taken() -> None:
     with pytest.raises(BadInput) as refused:
         here.begin(spec(mode=Mode.OUTPAINT), 0)
     assert refused.value.code == "mode_unfit"
+    with pytest.raises(BadInput, match="mode_unfit"):  # as the engine calls it: with the pixels
+        here.begin(spec(mode=Mode.IMAGE), 0, {"start": Image.new("RGB", (64, 64))})
 
 
 # ---- in the engine ------------------------------------------------------------------------------
@@ -136,8 +139,9 @@ def engine(inner: Any, chat: Any = None) -> Engine:
     cards = {"tiny": card("tiny"), "talk": registry().cards["talk"]}
     runners = {"tiny": inner, "talk": chat}
     return Engine(
-        Registry(cards, {}, "tiny", "talk"), Path("/nowhere"), load=lambda c: runners[c.name]
-    )
+        Registry(cards, {}, "tiny", "talk"), Path("/nowhere"), load=lambda c: runners[c.name],
+        clock=ticking(),
+    )  # fmt: skip
 
 
 def pausing_threads() -> int:
@@ -208,7 +212,7 @@ async def test_an_answer_is_written_between_the_steps(
 
 
 async def test_a_fault_in_the_pipeline_ends_only_its_run() -> None:
-    here = FallbackRunner(card("tiny"), registry(), copy.deepcopy(pipeline("sd3")), "cpu")
+    here = FallbackRunner(card("tiny"), registry(), copy.deepcopy(other("sd3")), "cpu")
     calls = []
 
     def fail(*_: Any) -> None:
@@ -228,7 +232,7 @@ async def test_a_fault_in_the_pipeline_ends_only_its_run() -> None:
 
 def test_tried_again_after_a_fault_it_is_the_same_picture() -> None:
     """As after a shortage of memory: the call begins anew."""
-    here = FallbackRunner(card("tiny"), registry(), copy.deepcopy(pipeline("sd3")), "cpu")
+    here = FallbackRunner(card("tiny"), registry(), copy.deepcopy(other("sd3")), "cpu")
     one = spec(guidance=0.0)
     expected = last(outputs(here, one)).sha256
     with torch.inference_mode():
@@ -249,7 +253,7 @@ def test_tried_again_after_a_fault_it_is_the_same_picture() -> None:
 
 
 async def test_one_line_in_the_registry_is_enough(tmp_path: Path) -> None:
-    pipeline("flux1-schnell").save_pretrained(tmp_path / "tiny", safe_serialization=True)
+    other("flux1-schnell").save_pretrained(tmp_path / "tiny", safe_serialization=True)
     loaded = load(
         card("tiny").model_copy(update={"source": "hub", "repo": "some/one", "scheduler": "own"}),
         registry(), tmp_path, "cpu",

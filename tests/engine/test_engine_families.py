@@ -12,7 +12,7 @@ import torch
 from storage.errors import BadInput
 from storage.schema import ImageSpec
 from tests.engine.alone import Made, alone, runner, spec
-from tests.engine.tiny import KINDS, pipeline
+from worker.bench.tiny import KINDS, pipeline
 from worker.engine.outputs import Progress
 from worker.engine.runners.families import FAMILIES, family_of
 from worker.engine.runners.families.flow import FlowFamily

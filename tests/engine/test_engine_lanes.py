@@ -23,7 +23,7 @@ from transformers import (
 
 from storage.registry import Registry
 from storage.schema import ChatSpec, Turn
-from tests.engine.conftest import byte_tokenizer
+from worker.bench.tiny import byte_tokenizer
 from worker.engine.outputs import Answer, Text
 from worker.engine.runners import chat
 from worker.engine.runners.bands import Band, Bands, measure
@@ -204,6 +204,37 @@ def test_linear_attention_is_stepped_alone(registry: Registry, chat_spec: Make) 
     assert answer(runner, spec).text == generated(model, tokenizer, spec)
     sampled = chat_spec("hello", temperature=0.9, seed=3)
     assert answer(runner, sampled) == answer(runner, sampled)
+
+
+@torch.inference_mode()
+def test_a_pass_that_broke_off_half_way_is_read_anew(
+    registry: Registry, chat_model: tuple[Any, Any], chat_spec: Make
+) -> None:
+    """No memory in the second layer: the first layer's cache has the token already."""
+    model, tokenizer = copy.deepcopy(chat_model[0]), chat_model[1]
+    runner = SoloRunner(registry.cards["talk"], model, tokenizer, "cpu")
+    spec = chat_spec("tell me", max_tokens=8)
+    expected = answer(runner, spec).text
+    passes: list[int] = []
+
+    def short(*_: Any) -> None:
+        passes.append(1)
+        if len(passes) in (1, 4):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = model.model.layers[1].register_forward_pre_hook(short)
+    work, text = runner.begin(spec, 0), ""
+    while True:
+        try:
+            (scores,) = runner.forward([work])
+        except torch.OutOfMemoryError:
+            continue  # as the engine does, once there is room
+        stepped = runner.advance(work, scores)
+        if stepped.done:
+            text = stepped.outputs[-1].text  # type: ignore[union-attr]
+            break
+    hook.remove()
+    assert text == expected and len(passes) > 5
 
 
 def test_a_machine_whose_kernels_do_not_share_answers_alone(

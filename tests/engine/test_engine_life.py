@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from storage.errors import BadInput, NotFound, OperatorError, RetryLater
 from storage.registry import ModelCard, Registry
 from storage.schema import ChatSpec, ImageSpec, JobKind
+from tests.engine.alone import ticking
 from worker.engine.engine import Engine
 from worker.engine.errors import (
     BadPicture,
@@ -55,11 +57,21 @@ class Hooked:
         self.inner.warm()
 
 
+def held_by(gate: threading.Event) -> Callable[[list[Any]], None]:
+    """A hook that lets no pass begin before the gate is open."""
+
+    def hook(_: list[Any]) -> None:
+        assert gate.wait(60)
+
+    return hook
+
+
 async def drain(run: Run) -> list[Output]:
     return [o async for o in run]
 
 
 def made(registry: Registry, runners: dict[str, Any], **more: Any) -> Engine:
+    more = {"clock": ticking()} | more
     return Engine(registry, Path("/nowhere"), load=lambda card: runners[card.name], **more)
 
 
@@ -108,11 +120,14 @@ async def test_cancel_within_one_token(
 async def test_cancel_while_waiting_and_after_the_end(
     registry: Registry, image_runner: Runner, image_spec: Callable[..., ImageSpec]
 ) -> None:
-    engine = made(registry, {"tiny": image_runner}, max_images=1)
+    gate = threading.Event()
+    runner = Hooked(image_runner, held_by(gate))
+    engine = made(registry, {"tiny": runner}, max_images=1)
     await engine.start()
     first, second = engine.submit("1", image_spec(steps=8)), engine.submit("2", image_spec())
     assert engine.room()[JobKind.IMAGE] == 0
     second.cancel()
+    gate.set()
     with pytest.raises(Cancelled):
         await drain(second)
     assert second.busy_ms == 0
@@ -125,9 +140,14 @@ async def test_cancel_while_waiting_and_after_the_end(
 
 
 async def test_room_counts_pictures_not_jobs(
-    engine: Engine, image_spec: Callable[..., ImageSpec], chat_spec: Callable[..., ChatSpec]
-) -> None:
-    await engine.warm(["tiny"])
+    registry: Registry, image_runner: Runner, chat_runner: Runner,
+    image_spec: Callable[..., ImageSpec], chat_spec: Callable[..., ChatSpec],
+) -> None:  # fmt: skip
+    gate = threading.Event()
+    inner = {"tiny": image_runner, "talk": chat_runner}
+    runners = {name: Hooked(one, held_by(gate)) for name, one in inner.items()}
+    engine = made(registry, runners, max_images=8, max_chats=8)
+    await engine.start()
     runs = [
         engine.submit("a", image_spec(count=4, steps=30)),
         engine.submit("b", image_spec(steps=30)),
@@ -136,8 +156,10 @@ async def test_room_counts_pictures_not_jobs(
     assert engine.room() == {JobKind.IMAGE: 3, JobKind.CHAT: 7}
     more = engine.submit("d", image_spec(count=4, steps=30))
     assert engine.room()[JobKind.IMAGE] == 0
+    gate.set()
     await asyncio.gather(*map(drain, [*runs, more]))
     assert engine.room() == {JobKind.IMAGE: 8, JobKind.CHAT: 8}
+    await engine.stop()
 
 
 async def test_stop_ends_running_and_waiting_runs(
@@ -329,40 +351,36 @@ async def test_the_event_loop_stays_free(
     registry: Registry, image_runner: Runner, chat_runner: Runner,
     image_spec: Callable[..., ImageSpec], chat_spec: Callable[..., ChatSpec],
 ) -> None:  # fmt: skip
-    """A step takes 0.6 s; made on the loop, it would be a gap of 0.6 s."""
+    """Each step waits for the loop to do something; made on the loop, it would wait for ever."""
+    loop = asyncio.get_running_loop()
+    done: list[bool] = []
 
-    def slowly(_: list[Any]) -> None:
-        time.sleep(0.6)
+    def waits(_: list[Any]) -> None:
+        free = threading.Event()
+        loop.call_soon_threadsafe(free.set)
+        done.append(free.wait(60))
 
-    runners = {"tiny": Hooked(image_runner, slowly), "talk": Hooked(chat_runner, slowly)}
+    runners = {"tiny": Hooked(image_runner, waits), "talk": Hooked(chat_runner, waits)}
     engine = made(registry, runners)
     await engine.start()
     await engine.warm(["tiny", "talk"])
-    loop = asyncio.get_running_loop()
-    longest, last, running = 0.0, loop.time(), True
-
-    async def heartbeat() -> None:
-        nonlocal longest, last
-        while running:
-            await asyncio.sleep(0.005)
-            longest, last = max(longest, loop.time() - last), loop.time()
-
-    beat = asyncio.create_task(heartbeat())
     ends = await asyncio.gather(
         drain(engine.submit("p", image_spec(steps=3))),
         drain(engine.submit("a", chat_spec(max_tokens=3))),
     )
-    running = False
-    await beat
     await engine.stop()
     assert all(runner.passes >= 3 for runner in runners.values())
-    assert longest < 0.5
+    assert all(done)
     assert any(isinstance(o, Answer) for o in ends[1])
 
 
 async def test_time_is_charged_once(
-    engine: Engine, image_spec: Callable[..., ImageSpec], chat_spec: Callable[..., ChatSpec]
-) -> None:
+    registry: Registry, image_runner: Runner, chat_runner: Runner,
+    image_spec: Callable[..., ImageSpec], chat_spec: Callable[..., ChatSpec],
+) -> None:  # fmt: skip
+    runners = {"tiny": image_runner, "talk": chat_runner}
+    engine = made(registry, runners, max_images=8, clock=time.perf_counter)
+    await engine.start()
     await engine.warm(["tiny", "talk"])
     began = time.perf_counter()
     runs = [engine.submit("j", image_spec(seed=i, guidance=5.0 * (i % 2))) for i in range(4)]
@@ -371,6 +389,7 @@ async def test_time_is_charged_once(
     wall = (time.perf_counter() - began) * 1000
     assert all(run.busy_ms > 0 for run in runs)
     assert sum(run.busy_ms for run in runs) <= wall + len(runs)
+    await engine.stop()
 
 
 def test_importing_the_engine_imports_no_torch() -> None:

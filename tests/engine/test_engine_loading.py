@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from storage.registry import ModelCard, Registry
 from storage.schema import ChatSpec, Grade, ImageSpec, JobKind
-from tests.engine.tiny import pipeline
+from worker.bench.tiny import pipeline
 from worker.engine.engine import Engine
 from worker.engine.errors import ModelUnavailable
 from worker.engine.loading import load
@@ -93,6 +93,31 @@ def test_pickled_weights_are_refused(on_disk: Path, registry: Registry) -> None:
     torch.save({}, unet / "diffusion_pytorch_model.bin")
     with pytest.raises(ModelUnavailable):
         load(hub("tiny", JobKind.IMAGE), registry, on_disk, "cpu")
+
+
+def cut_off(folder: Path) -> None:
+    """As a download that ended early leaves it."""
+    (file,) = folder.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def index_without_class(folder: Path) -> None:
+    (folder / "model_index.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "damage"),
+    [("tiny", "unet", cut_off), ("tiny", "vae", cut_off), ("talk", "", cut_off),
+     ("tiny", "", index_without_class)],
+)  # fmt: skip
+def test_broken_files_name_the_cure(
+    name: str, part: str, damage: Callable[[Path], None], on_disk: Path, registry: Registry
+) -> None:
+    """No bug of ours, and no reason to stop the worker: the other model still works."""
+    damage(on_disk / name / part)
+    with pytest.raises(ModelUnavailable) as caught:
+        load(hub(name, registry.cards[name].kind), registry, on_disk, "cpu")
+    assert f"someone/{name}@" in caught.value.cure
 
 
 def test_a_pipeline_that_is_no_text_to_image_is_refused(on_disk: Path, registry: Registry) -> None:

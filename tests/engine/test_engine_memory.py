@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,16 +114,29 @@ async def test_too_large_even_alone_fails_that_run_only(
         assert isinstance(end, list) and isinstance(end[-1], Picture)
 
 
+class Reading(Hooked):
+    """A runner whose hook is asked when a prompt is read, not when it is stepped."""
+
+    def begin(self, spec: Any, index: int) -> Any:
+        self.hook([])
+        return self.inner.begin(spec, index)
+
+    def forward(self, works: Sequence[Any]) -> list[Any]:
+        return self.inner.forward(works)
+
+
+@pytest.mark.parametrize("where", [Hooked, Reading])
 async def test_a_lone_request_gets_the_room_of_what_is_idle(
-    registry: Registry, image_runner: Any, chat_runner: Any, image_spec: Callable[..., ImageSpec]
-) -> None:
+    where: type[Hooked], registry: Registry, image_runner: Any, chat_runner: Any,
+    image_spec: Callable[..., ImageSpec],
+) -> None:  # fmt: skip
     meter = Counting()
 
     def full(_: list[Any]) -> None:
         if "talk" in engine.loaded() and ("talk", False) not in meter.gone:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    runners = {"tiny": Hooked(image_runner, full), "talk": chat_runner}
+    runners = {"tiny": where(image_runner, full), "talk": chat_runner}
     engine = made(registry, runners, meter=meter)
     await engine.start()
     await engine.warm(["tiny", "talk"])
@@ -219,7 +234,7 @@ async def test_idle_moments_measure_the_curve_and_it_is_kept(
     engine = made(registry, {"tiny": probed}, max_images=4, profile_path=path)
     await engine.start()
     await engine.warm(["tiny"])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not path.exists():
             await asyncio.sleep(0.02)
     assert isinstance((await drain(engine.submit("j", image_spec())))[-1], Picture)
@@ -233,6 +248,49 @@ async def test_idle_moments_measure_the_curve_and_it_is_kept(
     await asyncio.sleep(0.2)
     await engine.stop()
     assert again.passes == 0
+
+
+async def test_a_model_that_is_measured_can_leave(
+    registry: Registry, image_runner: Any, chat_runner: Any,
+    image_spec: Callable[..., ImageSpec], chat_spec: Callable[..., ChatSpec], tmp_path: Path,
+) -> None:  # fmt: skip
+    """A job comes while the curve is measured, its model takes the place of the measured one while
+    an answer is written: the throw-away pictures must not keep that one's weights in memory."""
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    first: list[weakref.ref[Hooked]] = []
+    alive: list[bool] = []
+
+    def probed(works: list[Any]) -> None:
+        if works[0].spec.prompt == "probe":
+            loop.call_soon_threadsafe(begun.set)
+            wanted.wait(60)
+
+    def load(card: ModelCard) -> Runner:
+        if card.name == "other":
+            gc.collect()
+            alive.append(first[0]() is not None)
+            looked.set()
+        if card.name == "talk":
+            return Hooked(chat_runner, lambda works: looked.wait(60) if wanted.is_set() else None)
+        runner = Hooked(image_runner, probed if card.name == "tiny" else lambda works: None)
+        runner.size = 900
+        first.append(weakref.ref(runner))
+        return runner
+
+    wanted, looked = threading.Event(), threading.Event()
+    engine = Engine(
+        registry, Path("/nowhere"), load=load, memory_bytes=1_100 + chat_runner.size,
+        profile_path=tmp_path / "p.json",
+    )  # fmt: skip
+    await engine.start()
+    await engine.warm(["talk", "tiny"])
+    await asyncio.wait_for(begun.wait(), 60)
+    runs = [engine.submit("a", chat_spec()), engine.submit("j", image_spec(model="other"))]
+    wanted.set()
+    assert isinstance((await drain(runs[0]))[-1], Answer)
+    assert isinstance((await drain(runs[1]))[-1], Picture)
+    await engine.stop()
+    assert alive == [False]
 
 
 def test_a_profile_of_another_machine_or_a_broken_one_is_made_anew(tmp_path: Path) -> None:

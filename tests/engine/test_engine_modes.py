@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from storage.registry import ModelCard, Registry
 from storage.schema import ImageSpec, JobKind, Margins, Mode, Source
-from tests.engine.tiny import betas, pipeline, stable_diffusion, stable_diffusion_xl
+from worker.bench.tiny import betas, pipeline, stable_diffusion, stable_diffusion_xl
 from worker.engine.outputs import Picture
 from worker.engine.runners import pixels
 from worker.engine.runners.base import Pictures
@@ -70,7 +70,7 @@ def runner_of(pipe: Any, registry: Registry | None = None, folder: Any = None) -
     with torch.inference_mode():
         family = kind(copy.deepcopy(pipe), "cpu")
         modes = Modes(family, registry, "tiny", folder or ".")
-        return ImageRunner(CARD, registry, family, hooks=modes.hooks)
+        return ImageRunner(CARD, registry, family, hooks=modes.hooks, beside=modes.move)
 
 
 @torch.inference_mode()

@@ -23,16 +23,26 @@ LARGE = {n: n / gain for n, gain in {1: 1, 2: 1.02, 3: 1.03}.items()}
         ({}, 1, 1),
         ({4: 1.0}, 1, 1),  # nobody knows what one costs alone
         ({1: 1.0, 2: 1.0, 4: 4.0}, 1, 2),  # a batch can be worse than a smaller one
+        # A neighbour without guidance made its one row in no time: no choice for two.
+        ({1: 0.1, 2: 4.0, 4: 8.0}, 2, 2),
+        ({1: 0.1, 2: 4.0, 4: 4.4}, 2, 4),
     ],
 )
 def test_table(curve: dict[int, float], single: int, expected: int) -> None:
     assert best_rows(curve, single) == expected
 
 
-@given(st.dictionaries(st.sampled_from([1, 2, 4, 8, 16]), st.floats(0.01, 10), min_size=1))
-def test_the_cap_is_never_far_from_the_best_when_sharing_pays(curve: dict[int, float]) -> None:
-    rows = best_rows(curve)
-    assert rows == 1 or rows / curve[rows] >= NEAR * max(n / s for n, s in curve.items())
+@given(
+    st.dictionaries(st.sampled_from([1, 2, 3, 4, 6, 8, 16]), st.floats(0.01, 10)),
+    st.sampled_from([1, 2]),
+)
+def test_the_cap_is_never_far_from_the_best_when_sharing_pays(
+    curve: dict[int, float], single: int
+) -> None:
+    """Whatever was measured, there is an answer: the engine's thread asks at every turn."""
+    rows = best_rows(curve, single)
+    able = [n / s for n, s in curve.items() if n >= single]
+    assert rows == single or (rows > single and rows / curve[rows] >= NEAR * max(able))
 
 
 def test_the_first_pass_is_set_up_and_one_interruption_is_not_the_truth() -> None:

@@ -17,7 +17,7 @@ from storage.recipes import spec_of
 from storage.registry import ModelCard, Registry, load_registry
 from storage.schema import ChatSpec, JobKind, Turn
 from tests.engine.alone import alone, spec, together
-from tests.engine.tiny import byte_tokenizer, pipeline, qwen
+from worker.bench.tiny import byte_tokenizer, pipeline, qwen
 from worker.engine.loading import load
 from worker.engine.outputs import Answer
 from worker.engine.quantise import PackedLinear, packed, shrink

@@ -16,7 +16,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 from storage.errors import OperatorError
 from storage.registry import ModelCard, Registry, load_registry
 from storage.schema import ChatSpec, JobKind
-from tests.engine.conftest import byte_tokenizer
+from worker.bench.tiny import byte_tokenizer
 from worker.engine import sharing
 from worker.engine.errors import ModelUnavailable
 from worker.engine.loading import load

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from storage.registry import ModelCard, load_registry
 from storage.schema import ImageSpec, JobKind, Mode, Source
-from worker.engine.errors import ModelUnavailable
+from worker.engine.errors import BadPicture, ModelUnavailable
 from worker.engine.outputs import Picture, Progress
 from worker.engine.runners.upscale import UpscaleRunner, load_network, load_upscaler
 from worker.starter.evaluate_upscaler import psnr
@@ -95,6 +95,16 @@ def test_tiles_leave_no_seam(starter: UpscaleRunner) -> None:
         whole = starter._network(edge)[..., 32:-32, 32:-32].clamp(0, 1)
     array = (whole[0].permute(1, 2, 0).numpy() * 255).round().astype(int)
     assert np.abs(array - np.asarray(made.image, int)).max() <= 1
+
+
+def test_what_is_no_number_is_not_delivered() -> None:
+    class Broken(torch.nn.Upsample):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return super().forward(input) / 0.0 * 0.0
+
+    broken = UpscaleRunner(CARD, Broken(scale_factor=2), 2, "cpu")
+    with pytest.raises(BadPicture):
+        enlarged(broken, icon(32), 2)
 
 
 @pytest.mark.parametrize(("scale", "passes"), [(3, 2), (4, 2)])

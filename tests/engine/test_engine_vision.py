@@ -21,7 +21,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from storage.registry import ModelCard, Registry
 from storage.schema import ChatSpec, JobKind, Source
-from tests.engine.conftest import byte_tokenizer
+from worker.bench.tiny import byte_tokenizer
 from worker.engine.engine import Engine
 from worker.engine.loading import load
 from worker.engine.outputs import Answer
@@ -107,6 +107,33 @@ def test_the_answer_is_generates_and_depends_on_the_picture(
     expected = runner.tokenizer.decode(tokens, skip_special_tokens=True).rstrip("\ufffd")
     assert seen(runner, spec, "red") == expected
     assert seen(runner, spec, "lime") != expected
+
+
+@torch.inference_mode()
+def test_a_pass_that_broke_off_reads_its_picture_again(
+    runner: VisionRunner, chat_spec: Make
+) -> None:
+    spec = chat_spec("what is it?", model="eyes", images=(SOURCE,), max_tokens=6)
+    expected = seen(runner, spec, "red")
+    layer, passes = runner.model.model.language_model.layers[-1], []
+
+    def short(*_: Any) -> None:
+        passes.append(1)
+        if len(passes) in (1, 4):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = layer.register_forward_pre_hook(short)
+    work = runner.begin(spec, 0, {SOURCE.blob: Image.new("RGB", (50, 40), "red")})
+    done = False
+    while not done:
+        try:
+            done = runner.advance(work, runner.forward([work])[0]).done
+        except torch.OutOfMemoryError:
+            continue
+    hook.remove()
+    assert work.text == expected
+    runner.drop(work)
+    assert work.pictures is None
 
 
 def test_nobody_types_a_picture(runner: VisionRunner, chat_spec: Make) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -17,6 +18,7 @@ from storage import jobs
 from storage.blobs import Blobs
 from storage.cache import keys_of
 from storage.database import Database
+from storage.errors import RetryLater
 from storage.models import Generation, Job
 from storage.queue import Wire
 from storage.registry import load_registry
@@ -27,6 +29,7 @@ from tests.core.conftest import services as services
 from tests.fakes import FakeAdapter
 from tests.worker.test_floor import Judge, ScriptedEngine, ended, made, redness
 from worker.compare import psnr
+from worker.engine.errors import BadPicture
 from worker.engine.outputs import Picture
 from worker.generate import Floor, Tools
 from worker.metrics import Metrics
@@ -50,7 +53,7 @@ async def floor(
     tools = Tools(
         database=database, wire=wire, blobs=Blobs(fake.core.services.blobs.folder),
         registry=load_registry(), engine=ScriptedEngine(),  # type: ignore[arg-type]
-        gate=Pipeline([eyes], timeout_s=5), worker="w", renew_s=0.3,
+        gate=Pipeline([eyes], timeout_s=60), worker="w", renew_s=0.3,
         clock=fake.core.services.clock,
     )  # fmt: skip
     opened = Floor(tools)
@@ -191,6 +194,47 @@ async def test_what_is_unlike_its_prompt_is_made_once_more(
     assert one.recipe["remade"] == {"why": "unlike", "first_seed": 7}
     assert one.recipe_key is None, "it is not what seed 7 makes"
     assert "Made again with seed 8" in (await card(fake, job)).text
+    # A second one that fails is no reason to keep the first back.
+    scripts = iter([[picture(9)], [BadPicture("blank")]])
+    engine.submit = next_script  # type: ignore[method-assign, assignment]
+    reply = await fake.say("imagine", prompt="a red apple", seed=9)
+    floor.wake()
+    assert (await ended(database, reply.job_id or "")).status == JobStatus.SUCCEEDED
+    assert made(database)[-1].seed == 9
+
+
+async def test_what_cannot_be_served_from_the_cache_leaves_no_copies(
+    fake: FakeAdapter, floor: Floor, database: Database, eyes: Judge,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The second of two pictures cannot be judged for a moment: the copy of the first goes, and
+    the job is served at its next turn."""
+    floor.tools.engine.script = [picture(7), replace(picture(8), index=1)]  # type: ignore[attr-defined]
+    reply = await fake.say("imagine", prompt="a red apple", seed=7, count=2)
+    floor.wake()
+    await ended(database, reply.job_id or "")
+    floor.tools = replace(floor.tools, lease_ms=700)
+    judge = floor.tools.recorder.judge
+    asked: list[str] = []
+
+    async def unlucky(*args: Any, **options: Any) -> Any:
+        asked.append("one")
+        if len(asked) == 2:
+            raise RetryLater("database is locked")
+        return await judge(*args, **options)
+
+    monkeypatch.setattr(floor.tools.recorder, "judge", unlucky)
+    reply = await fake.say("imagine", prompt="a red apple", seed=7, count=2)
+    floor.wake()
+    async with asyncio.timeout(60):
+        while len(asked) < 2 or floor.busy:
+            await asyncio.sleep(0.02)
+    floor.tools.clock.advance(1_000)  # type: ignore[attr-defined]
+    floor.wake()
+    job = await ended(database, reply.job_id or "")
+    assert (job.status, job.cost, len(asked)) == (JobStatus.SUCCEEDED, 0, 4)
+    files = [path for path in floor.tools.blobs.folder.rglob("*") if path.is_file()]
+    assert len(files) == 4, "two made, two served"
 
 
 def test_keys_tell_wishes_apart_and_ignore_what_does_not_matter() -> None:

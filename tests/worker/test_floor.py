@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from sqlmodel import select
 
 from moderation.pipeline import Content, Pipeline, Surface
-from storage import jobs, views
+from storage import documents, jobs, views
 from storage.blobs import Blobs
 from storage.database import Database
 from storage.endings import end_job
@@ -44,7 +45,8 @@ from worker.generate import Floor, Tools
 
 
 class ScriptedRun:
-    """Yields a script of outputs, errors and pauses (numbers, in seconds)."""
+    """Yields a script of outputs, errors, pauses (numbers, in seconds) and conditions (called
+    until they are true)."""
 
     def __init__(self, spec: ImageSpec | ChatSpec, script: Sequence[Any]) -> None:
         self.spec = spec
@@ -72,13 +74,17 @@ class ScriptedRun:
                     await asyncio.wait(waits, timeout=item, return_when="FIRST_COMPLETED")
                     for wait in waits:
                         wait.cancel()
+                elif callable(item):
+                    async with asyncio.timeout(60):
+                        while not item():
+                            await asyncio.sleep(0.01)
                 else:
                     await asyncio.sleep(0)
                 if self.stopped.is_set():
                     raise EngineStopped("stopped")
                 if self.asked.is_set():
                     raise Cancelled("cancelled")
-                if not isinstance(item, int | float):
+                if not (isinstance(item, int | float) or callable(item)):
                     yield item
         finally:
             self.ended = True
@@ -163,7 +169,7 @@ async def floor(
 ) -> AsyncIterator[Floor]:
     tools = Tools(
         database=database, wire=wire, blobs=Blobs(tmp_path / "blobs"), registry=load_registry(),
-        engine=engine, gate=Pipeline([eyes, Judge("text.words", words)], timeout_s=2),  # type: ignore[arg-type]
+        engine=engine, gate=Pipeline([eyes, Judge("text.words", words)], timeout_s=60),  # type: ignore[arg-type]
         worker="w", renew_s=0.3,
     )  # fmt: skip
     opened = Floor(tools)
@@ -252,8 +258,16 @@ async def test_a_stage_that_raises_or_hangs_holds(
 
     eyes.find = raises
     await work(floor, engine, image_spec(), [picture()])
-    eyes.find = lambda content: asyncio.run(asyncio.sleep(4)) or []  # type: ignore[func-returns-value]
+    over = threading.Event()
+
+    def hangs(content: Content) -> Sequence[Flag]:
+        over.wait(60)
+        return []
+
+    eyes.find = hangs
+    floor.tools = replace(floor.tools, gate=Pipeline([eyes], timeout_s=0.5))
     await work(floor, engine, image_spec(), [picture()])
+    over.set()
     assert [g.status for g in made(database)] == ["held", "held"]
 
 
@@ -271,9 +285,19 @@ async def test_previews_are_judged_before_anyone_sees_them(
     ready = asyncio.Event()
     listening = asyncio.create_task(listen())
     await ready.wait()
+
+    def told(steps: int) -> Callable[[], bool]:
+        return lambda: sum(event.type is EventType.PROGRESS for event in events) == steps
+
+    def settled() -> bool:
+        """Nothing is being checked: what may be shown is known."""
+        return not any("PictureRun._preview" in repr(t.get_coro()) for t in asyncio.all_tasks())
+
+    # Between two progress events lie 0.2 s at least, or the second is not told.
     script = [
-        Progress(0, 1, 3, paint(red=255)), 1.0, Progress(0, 2, 3, paint()), 1.5,
-        Progress(0, 3, 3), 0.3, picture(),
+        Progress(0, 1, 3, paint(red=255)), told(1), settled, 0.25,
+        Progress(0, 2, 3, paint()), told(2), settled, 0.25,
+        Progress(0, 3, 3), told(3), picture(),
     ]  # fmt: skip
     job = await work(floor, engine, image_spec(format="png"), script)
     listening.cancel()
@@ -286,6 +310,35 @@ async def test_previews_are_judged_before_anyone_sees_them(
     assert await wire.preview_allowed(key, job.workspace_id)
     assert not await wire.preview_allowed(key, "another workspace")
     assert list(floor.tools.blobs.folder.rglob("*.webp")) == [], "previews go when the job ends"
+
+
+async def test_a_preview_being_stored_when_its_job_ends_goes_too(
+    floor: Floor, engine: ScriptedEngine, database: Database
+) -> None:
+    entered, gate, left = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Blobs):
+        def put(self, data: bytes, suffix: str) -> str:
+            entered.set()
+            gate.wait(60)
+            key = super().put(data, suffix)
+            left.set()
+            return key
+
+    floor.tools = replace(floor.tools, blobs=Slow(floor.tools.blobs.folder))
+    engine.script = [Progress(0, 1, 20, paint()), 30]
+    now = floor.tools.clock()
+    person = actor(database, now=now)
+    job = submitted(database, person, now=now)
+    floor.wake()
+    assert await asyncio.to_thread(entered.wait, 60)
+    database.write(jobs.cancel, job.id, actor=person, now=now)
+    floor.wake()
+    await asyncio.wait_for(engine.runs[0].asked.wait(), 60)
+    gate.set()
+    assert await asyncio.to_thread(left.wait, 60)
+    assert (await ended(database, job.id)).status == JobStatus.CANCELLED
+    assert [path for path in floor.tools.blobs.folder.rglob("*") if path.is_file()] == []
 
 
 async def test_cancel_while_running(
@@ -472,6 +525,45 @@ async def test_an_ending_written_twice_keeps_its_pictures(
     assert job.status == JobStatus.SUCCEEDED
     assert floor.tools.blobs.get(made(database)[0].blob or "")
     assert spent(database) == 1
+
+
+async def test_a_busy_database_is_no_missing_model(
+    floor: Floor, engine: ScriptedEngine, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking something up may fail for a moment: the job is tried again, not ended."""
+    look = database.look
+    lost: list[str] = []
+
+    async def unlucky(fn: Any, *args: Any, **options: Any) -> Any:
+        if fn is documents.count and not lost:
+            lost.append("answer")
+            raise RetryLater("database is locked")
+        return await look(fn, *args, **options)
+
+    monkeypatch.setattr(database, "look", unlucky)
+    floor.tools = replace(floor.tools, lease_ms=700)
+    spec = chat_spec(retrieval=True)
+    job = await work(floor, engine, spec, [Text("Paris."), Answer("Paris.", 9, 2, {})])
+    assert lost and (job.status, job.attempts) == (JobStatus.SUCCEEDED, 2)
+
+
+async def test_a_stopped_answer_in_chinese_costs_what_was_read(
+    floor: Floor, engine: ScriptedEngine, database: Database
+) -> None:
+    """It has no blanks between its words; a word a blank would make it free."""
+    engine.script = [Text("春眠不觉晓处处闻啼鸟。" * 60), 30]
+    now = floor.tools.clock()
+    person = actor(database, now=now)
+    job = submitted(database, person, chat_spec(), price=9, now=now)
+    floor.wake()
+    async with asyncio.timeout(60):
+        while await floor.tools.wire.live(job.id) is None:
+            await asyncio.sleep(0.02)
+    database.write(jobs.cancel, job.id, actor=person, now=now)
+    floor.wake()
+    done = await ended(database, job.id)
+    assert done.status == JobStatus.SUCCEEDED
+    assert spent(database) == 2, "660 characters are about 660 tokens, not one"
 
 
 async def test_a_dead_engine_counts_as_an_attempt(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,6 +17,7 @@ from moderation.pipeline import Content, Surface
 from moderation.stages.nudity import FACE_DETAIL
 from storage.blobs import Blobs
 from storage.database import Database
+from storage.errors import RetryLater
 from storage.models import DecisionRecord, Generation, Workspace
 from storage.schema import (
     Category,
@@ -26,7 +29,8 @@ from storage.schema import (
     Mode,
     Source,
 )
-from tests.conftest import actor, image_spec
+from storage.workspaces import settings_of
+from tests.conftest import actor, chat_spec, image_spec
 from tests.worker.pngs import encode_png
 from tests.worker.test_floor import (
     Judge,
@@ -39,7 +43,7 @@ from tests.worker.test_floor import (
     picture,
     work,
 )
-from worker.engine.outputs import Progress
+from worker.engine.outputs import Answer, Progress, Text
 from worker.generate import Floor
 from worker.sources import SourceGone, open_source
 
@@ -51,6 +55,11 @@ class HeldRun(ScriptedRun):
 
     def finish(self) -> None:
         self.ended = True
+
+    def cancel(self) -> None:
+        super().cancel()
+        if self.pictures is None:
+            self.ended = True  # as the engine's: nobody else would end it
 
 
 class HoldingEngine(ScriptedEngine):
@@ -115,6 +124,41 @@ async def test_what_is_made_of_a_doubtful_picture_is_held(
 ) -> None:
     await work(floor, engine, started_from(floor, red=128), [picture()])
     assert [g.status for g in made(floor.tools.database)] == [GenerationStatus.HELD]
+
+
+async def test_an_answer_about_a_doubtful_picture_is_held(
+    floor: Floor, engine: HoldingEngine
+) -> None:
+    blob = floor.tools.blobs.put(encode_png(paint(128)), "png")
+    shown = Source(blob=blob, sha256="0" * 64, width=32, height=32)
+    spec = chat_spec("What is it?", images=(shown,))
+    answer = Answer("A cat.", 9, 3, {})
+    job = await work(floor, engine, spec, [Text("A cat."), answer])
+    assert job.status == JobStatus.SUCCEEDED
+    assert [g.status for g in made(floor.tools.database)] == [GenerationStatus.HELD]
+    tools = spec.model_copy(update={"tools": ("clock",), "seed": 8})
+    await work(floor, engine, tools, [answer])
+    assert [g.status for g in made(floor.tools.database)] == [GenerationStatus.HELD] * 2
+
+
+async def test_what_ends_before_the_engine_had_it_gives_its_place_back(
+    floor: Floor, engine: HoldingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is away while the pictures are read: the run is still only held."""
+    look = floor.tools.database.look
+    lost: list[str] = []
+
+    async def unlucky(fn: Any, *args: Any, **options: Any) -> Any:
+        if fn is settings_of and not lost:
+            lost.append("connection")
+            raise RetryLater("connection lost")
+        return await look(fn, *args, **options)
+
+    monkeypatch.setattr(floor.tools.database, "look", unlucky)
+    floor.tools = replace(floor.tools, lease_ms=700)
+    job = await work(floor, engine, started_from(floor), [picture()])
+    assert (job.status, job.attempts) == (JobStatus.SUCCEEDED, 2)
+    assert lost and engine.runs[0].asked.is_set(), "the engine heard that nobody wants it"
 
 
 async def test_a_deleted_start_picture_ends_the_job_at_no_cost(

@@ -23,10 +23,10 @@ from storage.queue import Wire
 from storage.registry import Registry
 from storage.schema import JobKind, JobStatus, Platform
 from tests.conftest import START, HandClock, actor, image_spec, submitted
-from tests.engine.tiny import pipeline
 from tests.fakes import FakeAdapter, make_services
 from tests.worker.test_floor import Judge, ended, made, redness
 from worker.__main__ import keep_serving
+from worker.bench.tiny import pipeline
 from worker.engine.engine import Engine
 from worker.generate import Floor, Tools
 from worker.settings import WorkerSettings

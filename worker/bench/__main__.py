@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from worker.bench.measure import Measure, table
+from worker.bench.measure import Measure, settle, table
 from worker.settings import WorkerSettings
 
 ORDER = (
@@ -54,7 +54,7 @@ def plan(quick: bool, starter: Path | None) -> tuple[dict[str, Callable[[], list
         "e": lambda: talk.first_token(it, 2 if quick else rounds),
         "g": lambda: traffic.fairness(*((8, 1) if quick else (20, 7))),
         "h": lambda: pictures.switching(it, 2 if quick else rounds),
-        "i": lambda: delivery.moderation(rounds, starter, real=not quick),
+        "i": lambda: delivery.moderation(rounds, it, starter, real=not quick),
         "j": lambda: delivery.delivery(rounds),
         "k": lambda: pictures.previews(it, rounds),
         "l": lambda: pictures.cancelling(it, every=3 if quick else 1),
@@ -76,6 +76,7 @@ def run(quick: bool, only: str | None, say: Callable[[str], None]) -> list[Measu
     found: list[Measure] = []
     for letter in wanted:
         began = time.perf_counter()
+        settle()
         taken = measures[letter]()
         found += taken
         for one in taken:

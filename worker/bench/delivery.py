@@ -19,8 +19,8 @@ from moderation.build_output import output_pipeline
 from moderation.pipeline import Content, Surface
 from moderation.policy import Policy
 from worker.bench.driver import Driver
-from worker.bench.measure import Measure, Timed, timed
-from worker.bench.subjects import PROMPTS, Subjects, subjects
+from worker.bench.measure import Measure, Timed, settle, timed
+from worker.bench.subjects import PROMPTS, RANDOM, Subjects, subjects
 from worker.encode import ENCODERS
 from worker.starter.picture import ensure_picture_model
 
@@ -105,19 +105,22 @@ def delivery(rounds: int) -> list[Measure]:
     ]  # fmt: skip
 
 
-def moderation(rounds: int, starter: Path | None, *, real: bool = True) -> list[Measure]:
+def moderation(
+    rounds: int, subject: Subjects, starter: Path | None, *, real: bool = True
+) -> list[Measure]:
     """i: judging a prompt, and a picture's check over its making.
 
     Two pictures: the tiny one of PERFORMANCE.md 1.5, which the target was set for, and (``real``)
-    the one that a machine without a GPU really makes.
+    the one that a machine without a GPU really makes. ``subject`` is that of the other measures:
+    where it is the tiny one, no other is made.
     """
-    return asyncio.run(_moderation(rounds, starter, real))
+    return asyncio.run(_moderation(rounds, subject, starter, real))
 
 
-def _makings(starter: Path | None, real: bool) -> list[tuple[str, float]]:
+def _makings(subject: Subjects, starter: Path | None, real: bool) -> list[tuple[str, float]]:
     """What making each takes, in processor milliseconds."""
-    tiny = subjects(None, size=128, steps=4)
-    made = [("random 1.4 M UNet, 4 steps, no guidance", _making(tiny, guidance=0.0))]
+    tiny = subject if subject.name == RANDOM else subjects(None, size=128, steps=4)
+    made = [(f"{RANDOM}, 4 steps, no guidance", _making(tiny, guidance=0.0, steps=4))]
     if real:
         with tempfile.TemporaryDirectory(prefix="atelier-bench-") as folder:
             ours = subjects(_placed(starter, Path(folder)), size=128, steps=STARTER_STEPS)
@@ -139,10 +142,13 @@ def _making(subject: Subjects, **changes: Any) -> float:
         return median(timed(lambda: driver.pictures(specs))[0].cpu * 1000 for _ in range(3))
 
 
-async def _moderation(rounds: int, starter: Path | None, real: bool) -> list[Measure]:
+async def _moderation(
+    rounds: int, subject: Subjects, starter: Path | None, real: bool
+) -> list[Measure]:
     texts, pictures, policy = prompt_pipeline(), output_pipeline(), Policy()
     await texts.load()
     await pictures.load()
+    settle()
     spent_text, spent_image, outcomes = [], [], set()
 
     async def judge(content: Content, gate: object) -> float:
@@ -162,7 +168,7 @@ async def _moderation(rounds: int, starter: Path | None, real: bool) -> list[Mea
         content = Content(surface=Surface.OUTPUT, image=image, context=("a red apple",))
         spent_image.append(await judge(content, pictures))
 
-    makings = await asyncio.to_thread(_makings, starter, real)
+    makings = await asyncio.to_thread(_makings, subject, starter, real)
     told, check = f"verdicts: {', '.join(sorted(outcomes))}", median(spent_image)
     return [
         Measure("i", "judging a prompt, all text stages", median(spent_text), "ms", "<= 30",

@@ -21,6 +21,9 @@ from worker.engine.scheduler import Caps
 
 T = TypeVar("T")
 
+EVERYTHING = 1_000
+"""Rows of a pass at most: more than there are."""
+
 
 class Counted:
     """A runner that counts its passes and calls ``before`` ahead of each."""
@@ -68,6 +71,21 @@ class Driver:
         self.most_rows: dict[str, int] = {}
         """Rows of a pass by batch key, in place of what the engine's own curve says."""
         self.engine.caps = Caps(self.engine.caps.active, self.most_rows)
+
+    def share_all(self, name: str) -> None:
+        """From now on passes of this model are as large as there are works: what sharing *does* is
+        counted so. Whether it pays is measured as it goes, and a neighbour's load can make it
+        look dear."""
+
+        def lift(works: Sequence[Any]) -> None:
+            self.most_rows.update({work.key: EVERYTHING for work in works})
+
+        self.runners[name].before = lift
+
+    def share_measured(self, name: str) -> None:
+        """As the engine does by itself again: by the curve it measures."""
+        self.runners[name].before = None
+        self.most_rows.clear()
 
     def __enter__(self) -> Driver:
         self._thread.start()

@@ -26,9 +26,6 @@ SIDE = 64
 MIXED = ((3, 3.0), (6, 5.0), (5, 2.0), (4, 7.0), (6, 3.0), (4, 4.0), (3, 6.0), (5, 1.5))
 """Steps and guidance: with unlike prompts and seeds beside them, all at once."""
 
-EVERYTHING = 1_000
-"""Rows of a pass at most: more than there are."""
-
 
 def families(subjects: Subjects, rounds: int) -> list[Measure]:
     """b2, m and b of every family; the pictures of each are compared with those drawn alone."""
@@ -49,18 +46,13 @@ def _family(subjects: Subjects, kind: str, rounds: int) -> list[Measure]:
     name = KINDS[kind]
     with Driver(here, max_images=8) as driver:
         counted = driver.runners["picture"]
-        # Counted is what sharing does, not whether this machine found it worth while: its curve is
-        # measured as it goes, and a neighbour's load can make a shared pass look dear.
-        counted.before = lambda works: driver.most_rows.update(
-            {work.key: EVERYTHING for work in works}
-        )
+        driver.share_all("picture")
         alone = [driver.hashes([spec])[0] for spec in specs]
         driver.hashes(specs)  # combinations of shapes are tried both ways once
         counted.passes = 0
         together = driver.hashes(specs)
         calls = counted.passes - len(specs)  # a decode is a pass of its own
-        counted.before = None
-        driver.most_rows.clear()
+        driver.share_measured("picture")
         four = [_spec(here, seed, 4, 3.0) for seed in range(4)]
         cost = alternate(
             lambda: [h for s in four for h in driver.hashes([s])], lambda: driver.hashes(four),

@@ -98,6 +98,7 @@ def mixed(subjects: Subjects) -> list[Measure]:
     ]
     with Driver(subjects, max_images=4) as driver:
         runner = driver.runners["picture"]
+        driver.share_all("picture")
         together = driver.hashes(specs)
         calls = runner.passes - len(specs)  # a decode is a pass of its own
         alone = [driver.hashes([spec])[0] for spec in specs]

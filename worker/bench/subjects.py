@@ -13,28 +13,19 @@ import diffusers
 import numpy as np
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
 
 from storage.registry import ModelCard, Registry
 from storage.schema import ChatSpec, ImageSpec, JobKind, Turn
+from worker.bench.tiny import byte_tokenizer, llama, seeded, small
 from worker.engine.runners.chat import ChatRunner
 from worker.engine.runners.families.sd import StableDiffusion
 from worker.engine.runners.image import ImageRunner
 
-_MARKS = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
-_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 PROMPTS = ("a red apple", "a blue house", "a green tree", "a cat", "a car", "the moon", "a fish",
            "a yellow star")  # fmt: skip
+
+RANDOM = "random 1.4 M UNet"
+"""What the subjects are called that need no file."""
 
 
 def quiet() -> None:
@@ -44,68 +35,14 @@ def quiet() -> None:
     diffusers.utils.logging.disable_progress_bar()
 
 
-def bytes_tokenizer(length: int) -> Any:
-    """Every byte is a token."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: i for i, token in enumerate([*_MARKS, *alphabet])}
-    inner = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    kind: Any = PreTrainedTokenizerFast
-    tokenizer = kind(
-        tokenizer_object=inner, pad_token=_MARKS[0], bos_token=_MARKS[1], eos_token=_MARKS[2],
-        model_max_length=length,
-    )  # fmt: skip
-    tokenizer.chat_template = _TEMPLATE
-    return tokenizer
-
-
-def random_pipe(channels: tuple[int, ...] = (32, 64)) -> Any:
-    """A complete StableDiffusionPipeline of random weights (1.4 million by default)."""
-    torch.manual_seed(0)
-    deep = ("CrossAttnDownBlock2D",) * (len(channels) - 1)
-    library: Any = diffusers  # untyped
-    unet = library.UNet2DConditionModel(
-        block_out_channels=channels, layers_per_block=1, sample_size=16, in_channels=4,
-        out_channels=4, down_block_types=("DownBlock2D", *deep),
-        up_block_types=(*(b.replace("Down", "Up") for b in deep), "UpBlock2D"),
-        cross_attention_dim=32, attention_head_dim=8, norm_num_groups=8,
-    ).eval()  # fmt: skip
-    vae = library.AutoencoderKL(
-        block_out_channels=(16, 16, 16, 16), down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, norm_num_groups=8,
-        sample_size=128,
-    ).eval()  # fmt: skip
-    clip: Any = CLIPTextModel
-    text = clip(
-        CLIPTextConfig(
-            vocab_size=259, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-            num_attention_heads=2, max_position_embeddings=32, bos_token_id=1, eos_token_id=2,
-            pad_token_id=0,
-        )
-    ).eval()  # fmt: skip
-    scheduler = library.DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-        set_alpha_to_one=False, steps_offset=1,
-    )  # fmt: skip
-    pipe = library.StableDiffusionPipeline(
-        unet=unet, vae=vae, text_encoder=text, tokenizer=bytes_tokenizer(32), scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
 def random_talker() -> tuple[Any, Any]:
     """A five-million-weight Llama of random weights over bytes, and its tokenizer."""
     torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=259, hidden_size=256, intermediate_size=768, num_hidden_layers=6,
-        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=2048,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2, initializer_range=0.1,
+    model = llama(
+        hidden_size=256, intermediate_size=768, num_hidden_layers=6, num_key_value_heads=4,
+        max_position_embeddings=2048, initializer_range=0.1,
     )  # fmt: skip
-    llama: Any = LlamaForCausalLM
-    return llama(config).eval(), bytes_tokenizer(2048)
+    return model, byte_tokenizer(2048)
 
 
 @dataclass
@@ -165,7 +102,7 @@ def subjects(starter: Path | None, *, size: int, steps: int) -> Subjects:
         )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)
     else:
-        pipe = random_pipe()
+        pipe = seeded(small)
     # The pipeline as everyone uses it: the checkpoint's scheduler is what the specs ask for.
     sampler: Any = diffusers.DDIMScheduler
     pipe.scheduler = sampler.from_config(pipe.scheduler.config)
@@ -187,7 +124,7 @@ def subjects(starter: Path | None, *, size: int, steps: int) -> Subjects:
         family = StableDiffusion(copy.deepcopy(pipe), "cpu")
         image = ImageRunner(cards["picture"], registry, family)
         chat = ChatRunner(cards["talk"], copy.deepcopy(model), tokenizer, "cpu")
-    name = "starter" if starter is not None else "random 1.4 M UNet"
+    name = "starter" if starter is not None else RANDOM
     return Subjects(registry, pipe, image, chat, model, tokenizer, name, size, steps)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from storage.schema import Turn
 from worker.bench.driver import Driver
-from worker.bench.measure import Measure, alternate, percentile
+from worker.bench.measure import Measure, Timed, percentile, timed
 from worker.bench.subjects import Subjects
 from worker.engine.outputs import Text
 from worker.engine.runners.chat import PREFIX_BYTES
@@ -73,17 +73,28 @@ def throughput(subjects: Subjects, rounds: int, tokens: int) -> list[Measure]:
         def padded() -> None:
             counts["padded"] = _padded(subjects, tokens)
 
-        alone = alternate(sequential, engine, rounds)
-        batch = alternate(padded, engine, rounds)
-        together = engine()
+        ways: dict[str, Any] = {"sequential": sequential, "engine": engine, "padded": padded}
+        for way in ways.values():
+            way()
+        spent: dict[str, list[Timed]] = {name: [] for name in ways}
+        together: list[str] = []
+        for _ in range(rounds):
+            for name, way in ways.items():
+                seconds, texts = timed(way)
+                spent[name].append(seconds)
+                together = texts or together
         apart = [driver.answers([spec])[0].text for spec in specs]
     equal = sum(a == b for a, b in zip(together, apart, strict=True))
     told = f"{equal} of {USERS} answers equal to the same alone"
-    by_tokens = counts["engine"] / counts["sequential"]
-    gain = [value * by_tokens for value in alone.cpu]
-    raw = [value * counts["engine"] / counts["padded"] for value in batch.cpu]
+
+    def over(name: str) -> list[float]:
+        """Tokens a second of the engine over those of another way, round by round."""
+        pairs = zip(spent[name], spent["engine"], strict=True)
+        return [(a.cpu / counts[name]) / (b.cpu / counts["engine"]) for a, b in pairs]
+
+    gain, raw = over("sequential"), over("padded")
     speed = _bandwidth() / subjects.chat.size
-    rate = counts["engine"] / max(_seconds(subjects, specs), 1e-9)
+    rate = counts["engine"] / max(median(one.wall for one in spent["engine"]), 1e-9)
     return [
         Measure("d", "eight answers: tokens a second / one after another", median(gain), "x",
                 ">= 2.5", min(gain), max(gain), rounds, told, "cpu"),
@@ -92,13 +103,6 @@ def throughput(subjects: Subjects, rounds: int, tokens: int) -> list[Measure]:
         Measure("d", "fraction of limit: tokens a second / (bandwidth / bytes of weights), 8 rows",
                 rate / (speed * USERS), "x", identity=told),
     ]  # fmt: skip
-
-
-def _seconds(subjects: Subjects, specs: Any) -> float:
-    with Driver(subjects) as driver:
-        began = time.perf_counter()
-        driver.answers(specs)
-        return time.perf_counter() - began
 
 
 def _bandwidth() -> float:

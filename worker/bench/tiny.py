@@ -1,4 +1,5 @@
-"""Complete random pipelines of every family, about 100,000 weights each: no file needed."""
+"""Complete random models, for benches and tests: pipelines of every family, about 100,000 weights
+each, and a talker. No file needed."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -46,43 +49,44 @@ def byte_tokenizer(length: int) -> Any:
     return tokenizer
 
 
-def unet(cross: int, *, in_channels: int = 4, **more: Any) -> Any:
+def unet(
+    cross: int, *, in_channels: int = 4, channels: tuple[int, ...] = (16, 32), **more: Any
+) -> Any:
+    deep = ("CrossAttnDownBlock2D",) * (len(channels) - 1)
     return library.UNet2DConditionModel(
-        block_out_channels=(16, 32),
+        block_out_channels=channels,
         layers_per_block=1,
-        sample_size=8,
         in_channels=in_channels,
         out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("DownBlock2D", *deep),
+        up_block_types=(*(block.replace("Down", "Up") for block in deep), "UpBlock2D"),
         cross_attention_dim=cross,
         attention_head_dim=8,
         norm_num_groups=8,
-        **more,
+        **({"sample_size": 8} | more),
     ).eval()
 
 
-def vae(kind: Any = library.AutoencoderKL, **more: Any) -> Any:
+def vae(kind: Any = library.AutoencoderKL, *, width: int = 8, **more: Any) -> Any:
     return kind(
-        block_out_channels=(8, 8, 8, 8),
+        block_out_channels=(width,) * 4,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=4,
-        norm_num_groups=4,
-        sample_size=64,
-        **more,
+        norm_num_groups=width // 2,
+        **({"sample_size": 64} | more),
     ).eval()
 
 
-def clip(kind: Any = CLIPTextModel) -> Any:
+def clip(kind: Any = CLIPTextModel, *, width: int = 16, length: int = 24) -> Any:
     return kind(
         CLIPTextConfig(
             vocab_size=259,
-            hidden_size=16,
-            intermediate_size=32,
+            hidden_size=width,
+            intermediate_size=2 * width,
             num_hidden_layers=2,
             num_attention_heads=2,
-            max_position_embeddings=24,
+            max_position_embeddings=length,
             projection_dim=16,
             bos_token_id=1,
             eos_token_id=2,
@@ -108,6 +112,17 @@ def qwen(layers: int) -> Any:
     ).eval()
 
 
+def llama(**sizes: Any) -> Any:
+    """A talker over bytes: two layers of 32, unless told otherwise."""
+    base: dict[str, Any] = {
+        "vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.6,
+    }  # fmt: skip
+    kind: Any = LlamaForCausalLM
+    return kind(LlamaConfig(**(base | sizes))).eval()
+
+
 def betas(**more: Any) -> Any:
     """The noise schedule of Stable Diffusion."""
     return library.DDIMScheduler(
@@ -118,6 +133,20 @@ def betas(**more: Any) -> Any:
         set_alpha_to_one=False,
         steps_offset=1,
         **more,
+    )
+
+
+def small(channels: tuple[int, ...] = (32, 64)) -> Any:
+    """A Stable Diffusion of 1.4 million weights (by default): for speeds, not for identity."""
+    return library.StableDiffusionPipeline(
+        unet=unet(32, channels=channels, sample_size=16),
+        vae=vae(width=16, sample_size=128),
+        text_encoder=clip(width=32, length=32),
+        tokenizer=byte_tokenizer(32),
+        scheduler=betas(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
 
 
@@ -229,10 +258,15 @@ KINDS: dict[str, Callable[[], Any]] = {
 """One a family and variant: what the real checkpoints differ in, nothing else."""
 
 
-@cache
-def pipeline(kind: str) -> Any:
-    """The tiny pipeline of a kind; seeded, and never changed by a test."""
+def seeded(make: Callable[[], Any]) -> Any:
+    """What a maker makes, the same every time."""
     torch.manual_seed(0)
-    pipe = KINDS[kind]()
+    pipe = make()
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@cache
+def pipeline(kind: str) -> Any:
+    """The tiny pipeline of a kind, made once; never to be changed."""
+    return seeded(KINDS[kind])

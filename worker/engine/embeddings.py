@@ -13,7 +13,7 @@ BYTES = 64_000_000
 class Embeddings:
     """A bounded cache of conditions (tensors by name) by text; one a loaded model.
 
-    ``told(hit=...)`` hears of every look. The tensors must not be changed afterwards. Used on the
+    ``told(hit)`` hears of every look. The tensors must not be changed afterwards. Used on the
     engine thread only.
     """
 

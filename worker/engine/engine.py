@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from PIL import Image
 from storage.errors import AtelierError
 from storage.registry import ModelCard, Registry
 from storage.schema import AnySpec, ImageSpec, JobKind
-from worker.engine.errors import EngineStopped
+from worker.engine.errors import Cancelled, EngineStopped, ModelUnavailable
 from worker.engine.loader import Loader
 from worker.engine.memory import device_budget, spare_ram
 from worker.engine.meter import Meter
@@ -55,7 +56,8 @@ class Engine:
     :func:`worker.engine.loading.load`. ``profile_path`` is where measured batch curves are kept;
     with one, missing points are measured in idle moments. ``meter`` hears what happens.
     ``compiles`` has denoisers compiled in the background; None: on a GPU only, since compiled code
-    is not *exact* (:mod:`worker.engine.runners.compiled`).
+    is not *exact* (:mod:`worker.engine.runners.compiled`). ``clock`` gives seconds: of what the
+    engine decides by measured times, another makes it the same every time.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Engine:
         meter: Meter | None = None,
         remote: Remote | None = None,
         compiles: bool | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.registry = registry
         self.models_dir = models_dir
@@ -86,6 +89,7 @@ class Engine:
         self._profile_path = profile_path
         self._meter = meter or Meter()
         self._remote = remote
+        self._clock = clock
         self.compiles = device == "cuda" if compiles is None else compiles
         self._thread: threading.Thread | None = None
         self._loaded: tuple[str, ...] = ()
@@ -93,6 +97,8 @@ class Engine:
         self._news = threading.Condition()
         self._inbox: list[Run | _Warm] = []
         self._runs: set[Run] = set()
+        self._held: set[Run] = set()
+        """Of the runs those not released yet: nobody steps them, so that we end the cancelled."""
         self._wishes: list[Future[None]] = []
         """Of whoever waits for a model: nobody waits for ever, however the thread ends."""
         self._stopping = False
@@ -117,9 +123,14 @@ class Engine:
         """Has these models loaded and warmed, one after another, so that no first member waits.
 
         What runs goes on meanwhile. Raises ``ModelUnavailable`` (with a cure) for the first that
-        cannot be loaded, and ``EngineStopped`` when the engine is not running.
+        is not known or cannot be loaded, and ``EngineStopped`` when the engine is not running.
         """
         for model in models:
+            if model not in self.registry.cards:
+                raise ModelUnavailable(
+                    f"there is no model {model!r}",
+                    "name one that `atelier models` lists, or add it to registry.toml",
+                )
             if self._elsewhere(model):
                 continue
             wish = _Warm(model, Future())
@@ -153,6 +164,7 @@ class Engine:
         with self._news:
             free = dict(self.caps.active) if self.alive else dict.fromkeys(JobKind, 0)
             self._runs = {run for run in self._runs if not run.ended}
+            self._held &= self._runs
             for run in self._runs:
                 free[run.spec.kind] -= run.places
         return {kind: max(0, places) for kind, places in free.items()}
@@ -178,34 +190,53 @@ class Engine:
             sampler(spec.scheduler)
             if spec.style:
                 self.registry.style(spec.style)
-        run = Run(job_id, spec, self._nudge)
+        run = Run(job_id, spec, self._heed)
         with self._news:
             if not self.alive:
                 run.finish(EngineStopped("the engine is not running"))
                 return run
             self._runs.add(run)
+            if hold:
+                self._held.add(run)
         if not hold:
             self._pass_on(run)
         return run
 
     def release(self, run: Run, pictures: Mapping[str, Image.Image]) -> None:
-        """Lets a held run begin, with the pixels of its sources by blob key."""
+        """Lets a held run begin, with the pixels of its sources by blob key.
+
+        One that was cancelled meanwhile has ended, and stays so.
+        """
         run.pictures = pictures
+        with self._news:
+            self._held.discard(run)
         self._pass_on(run)
 
     def _pass_on(self, run: Run) -> None:
         """To the engine thread, or to whoever answers elsewhere."""
-        if self._elsewhere(run.spec.model) and self._remote is not None:
-            self._remote.start(run, self.registry.cards[run.spec.model])
-            return
         with self._news:
-            if self.alive and not run.ended:
+            if not self.alive or run.ended:
+                return
+            if not self._elsewhere(run.spec.model) or self._remote is None:
                 self._inbox.append(run)
                 self._news.notify()
+                return
+        self._remote.start(run, self.registry.cards[run.spec.model])
 
-    def _nudge(self) -> None:
+    def _heed(self) -> None:
+        """A run was cancelled (on the event loop): whoever has it ends it; a held one has nobody,
+        and would keep its place for ever."""
         if self._remote is not None:
             self._remote.nudge()
+        with self._news:
+            gone = {run for run in self._held if run.cancelled}
+            self._held -= gone
+        for run in gone:
+            run.finish(Cancelled("the run was cancelled"))
+        self._nudge()
+
+    def _nudge(self) -> None:
+        """The engine thread looks what is new; from any thread."""
         with self._news:
             self._nudged = True
             self._news.notify()
@@ -238,8 +269,9 @@ class Engine:
         spare = spare_ram(self.device) if self._parked is None else self._parked
         profile = Profile(self._profile_path, _identity(self.device))
         return Stepper(
-            self.registry, self.caps, loader, Residency(budget, spare), profile, self._meter
-        )
+            self.registry, self.caps, loader, Residency(budget, spare), profile, self._meter,
+            self._clock,
+        )  # fmt: skip
 
     def _load_card(self, card: ModelCard) -> Runner:
         from worker.engine.loading import load  # torch and friends: seconds to import
@@ -282,7 +314,7 @@ class Engine:
         with self._news:
             self._stopping = True
             inbox, self._inbox = self._inbox, []
-            runs, self._runs = self._runs, set()
+            runs, self._runs, self._held = self._runs, set(), set()
             wishes, self._wishes = self._wishes, []
         self._loaded = ()
         stopped = EngineStopped("the engine was stopped")

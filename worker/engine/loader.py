@@ -12,7 +12,7 @@ from typing import Any
 
 from storage.errors import AtelierError
 from storage.registry import ModelCard
-from worker.engine.errors import StepFailed
+from worker.engine.errors import ModelUnavailable, StepFailed
 from worker.engine.memory import give_back, is_shortage
 from worker.engine.runners.base import Runner
 
@@ -27,6 +27,8 @@ class Loaded:
     runner: Runner | None
     error: AtelierError | None
     seconds: float
+    from_ram: bool = False
+    """It was parked there, and only moved."""
 
 
 class Loader:
@@ -78,9 +80,10 @@ class Loader:
             error = raised
         except Exception as raised:
             log.exception("model %s could not be loaded", card.name)
-            error = StepFailed(f"{type(raised).__name__}: {raised}")
+            error = _failure(card, raised)
             error.__cause__ = raised
-        self._results.put(Loaded(card.name, runner, error, time.perf_counter() - began))
+        seconds = time.perf_counter() - began
+        self._results.put(Loaded(card.name, runner, error, seconds, parked is not None))
         self._done()
 
     def _bring(self, card: ModelCard, parked: Runner | None) -> Runner:
@@ -99,3 +102,13 @@ class Loader:
         # Here, not on the engine thread: nobody's step waits for compilation and first-call work.
         runner.warm()
         return runner
+
+
+def _failure(card: ModelCard, raised: Exception) -> AtelierError:
+    """What whoever waits for a model is told: what to do where memory ran out, else our bug."""
+    if is_shortage(raised):
+        return ModelUnavailable(
+            f"model {card.name!r} does not fit into the memory there is",
+            "choose a smaller model, ATELIER_PRECISION=4-bit, or let less run beside it",
+        )
+    return StepFailed(f"{type(raised).__name__}: {raised}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -17,6 +18,7 @@ from storage.registry import ModelCard, Registry
 from storage.schema import JobKind
 from worker.engine.embeddings import Embeddings
 from worker.engine.errors import ModelUnavailable
+from worker.engine.memory import is_shortage
 from worker.engine.quantise import shrink
 from worker.engine.runners.base import Runner
 from worker.engine.runners.chat import ChatRunner
@@ -27,6 +29,13 @@ from worker.engine.runners.vision import load_vision
 from worker.engine.sharing import encoder_for, keep, language_model
 
 log = logging.getLogger(__name__)
+
+_FOREIGN = (
+    OSError, ValueError, RuntimeError, ImportError, AttributeError, KeyError, TypeError,
+    SafetensorError,
+)  # fmt: skip
+"""What the libraries raise for missing, broken or foreign files (a download that was cut off, an
+index without its entries): the model cannot be loaded, and nothing else is wrong."""
 
 
 def load(
@@ -65,8 +74,9 @@ def load(
             compiler = "inductor" if compiles else ""
             return _image(card, registry, source, options, device, models_dir, told, compiler)
         return _chat(card, source, options, device)
-    except (OSError, ValueError, RuntimeError, ImportError, AttributeError) as error:
-        # What the two libraries raise for missing, broken or foreign files; anything else is ours.
+    except _FOREIGN as error:
+        if is_shortage(error):
+            raise  # the files are fine: the loader makes room and tries again
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
         raise ModelUnavailable(
             f"model {card.name!r} could not be loaded ({type(error).__name__}: {first})",
@@ -77,10 +87,15 @@ def load(
 def _cure(card: ModelCard, models_dir: Path) -> str:
     if card.source == "starter":
         return f"delete the folder {models_dir} and start again to put the starter models in place"
-    return (
+    told = (
         f"go online once, or put the safetensors files of {card.repo}@{card.revision} "
         f"into {models_dir / card.name}"
     )
+    for kind in ("unet", "gguf"):
+        pinned, _, file = getattr(card, kind).partition(":")
+        if pinned:
+            told += f" and {file or 'those'} of {pinned} into {models_dir / f'{card.name}-{kind}'}"
+    return told
 
 
 def _source(card: ModelCard, models_dir: Path) -> tuple[str, dict[str, Any]]:
@@ -120,9 +135,15 @@ def _image(
     from worker.engine.runners.families import family_of
     from worker.engine.runners.modes.hooks import Modes
 
-    name = diffusers.DiffusionPipeline.load_config(source, **options)["_class_name"]
+    index: dict[str, Any] = diffusers.DiffusionPipeline.load_config(source, **options)
+    name = index["_class_name"]
     family = family_of(name)
     dtype = _dtype(card, device)
+    parts: dict[str, Any] = {}
+    if card.gguf:
+        from worker.engine.ggufs import packed_transformer
+
+        parts["transformer"] = packed_transformer(card, index, source, options, models_dir, dtype)
     if family is None:
         kind: Any = getattr(diffusers, str(name), None)
         if kind is None:
@@ -130,25 +151,25 @@ def _image(
                 f"model {card.name!r} is a {name}, which diffusers does not know",
                 "choose a checkpoint of a diffusers text-to-image pipeline",
             )
-        pipe = kind.from_pretrained(source, dtype=dtype, use_safetensors=True, **options)
+        pipe = kind.from_pretrained(source, dtype=dtype, use_safetensors=True, **options, **parts)
         with torch.inference_mode():
             return FallbackRunner(card, registry, pipe.to(device), device)
     encoder = encoder_for(card.name)
     if encoder is not None:
         # `/ask` has loaded it already: one set of weights for both.
-        options = {**options, "text_encoder": encoder}
+        parts["text_encoder"] = encoder
     if card.unet:
         from worker.engine.unets import replaced_unet
 
-        options = {**options, "unet": replaced_unet(card, source, options, models_dir, dtype)}
-    pipe = family.load(source, dtype, options)
+        parts["unet"] = replaced_unet(card, source, options, models_dir, dtype)
+    pipe = family.load(source, dtype, {**options, **parts})
     if card.sampler_settings:
         own = pipe.scheduler
         pipe.scheduler = type(own).from_config(own.config, **card.sampler_settings)
     if card.precision != "full":
         shrink(getattr(pipe, "transformer", None) or pipe.unet, card.precision)
         for name in ("text_encoder", "text_encoder_2"):
-            if name not in options:  # a twin's layers are packed already
+            if name not in parts:  # a twin's layers are packed already
                 shrink(getattr(pipe, name, None) or torch.nn.Identity(), card.precision)
     keep(card.name, getattr(pipe, "text_encoder", None))
     pipe.to(device)
@@ -157,8 +178,9 @@ def _image(
         modes = Modes(loaded, registry, card.name, models_dir / "adapters")
         kept = Embeddings(told=told)
         return ImageRunner(
-            card, registry, loaded, hooks=modes.hooks, embeddings=kept, compiler=compiler
-        )
+            card, registry, loaded, hooks=modes.hooks, embeddings=kept, compiler=compiler,
+            beside=modes.move,
+        )  # fmt: skip
 
 
 def _chat(card: ModelCard, source: str, options: dict[str, Any], device: str) -> Runner:

@@ -39,7 +39,7 @@ def give_back() -> None:
 def device_budget(device: str) -> int:
     """Bytes for loaded weights: 85 % of what is free on the GPU now, or half of the RAM we may use.
 
-    The rest is for activations; how much they really take is learned (:meth:`Stepper.turn`).
+    The rest is for activations; how much they really take is learned (:meth:`Residency.learn`).
     """
     if device == "cuda":
         import torch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from storage.registry import ModelCard
@@ -18,7 +18,10 @@ from worker.engine.scheduler import Caps
 class Probing:
     """Steps throw-away pictures of each loaded model's own size with 1, 2, 4 and 8 requests."""
 
-    def __init__(self, profile: Profile, caps: Caps) -> None:
+    def __init__(
+        self, profile: Profile, caps: Caps, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._clock = clock
         self._profile = profile
         self._most = caps.active.get(JobKind.IMAGE, 1)
         self._works: list[Any] = []
@@ -48,6 +51,11 @@ class Probing:
                 attempt(self._runner.drop, work)
         self._works, self._model, self._runner = [], "", None
 
+    def forget(self, model: str) -> None:
+        """Lets go of a model that is leaving: its pictures would keep its weights in memory."""
+        if self._model == model:
+            self.stop()
+
     def _prepare(self, card: ModelCard, runner: Runner) -> bool:
         if self._model == card.name:
             return True
@@ -67,9 +75,9 @@ class Probing:
         return True
 
     def _measure(self, card: ModelCard, runner: Runner, key: str, count: int, single: int) -> None:
-        began = time.perf_counter()
+        began = self._clock()
         _, error = attempt(runner.forward, self._works[:count])
-        seconds = time.perf_counter() - began
+        seconds = self._clock() - began
         if isinstance(error, OutOfMemory):
             self._profile.ran_out(key, count * single)
         elif error is not None:

@@ -36,14 +36,15 @@ def best_rows(curve: Mapping[int, float], single: int = 1) -> int:
     ``curve`` gives seconds by rows. Returns ``single`` when no batch gains at least :data:`GAIN`
     over it, else the smallest number of rows that comes :data:`NEAR` the best throughput.
     """
-    speeds = {rows: rows / seconds for rows, seconds in curve.items() if seconds > 0}
+    # Fewer rows than one request has are of a neighbour without guidance, and no choice here.
+    speeds = {r: r / seconds for r, seconds in curve.items() if seconds > 0 and r >= single}
     alone = speeds.get(single)
     if alone is None:
         return single
     best = max(speeds.values())
     if best < alone * GAIN:
         return single
-    return min(rows for rows, speed in speeds.items() if rows >= single and speed >= best * NEAR)
+    return min(rows for rows, speed in speeds.items() if speed >= best * NEAR)
 
 
 class Profile:

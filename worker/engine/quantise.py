@@ -23,14 +23,17 @@ _WHOLE = ("embed", "norm", "proj_out", "final", "lm_head")
 """Parts of names of layers that stay full."""
 
 
-class PackedLinear(nn.Module):
-    """A linear layer whose weight is unpacked when it is used."""
+class PackedLinear(nn.Linear):
+    """A linear layer whose weight is unpacked when it is used.
+
+    A linear layer to whoever asks (a LoRA is put on those), but without a parameter of its own.
+    """
 
     packed: Tensor
     scales: Tensor
 
     def __init__(self, packed: Tensor, scales: Tensor, bias: Any, dtype: torch.dtype) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # not nn.Linear's, which would make a whole weight
         self.out_features = int(packed.shape[0])
         self.in_features = int(scales.shape[1]) * BLOCK
         self.dtype = dtype
@@ -40,7 +43,7 @@ class PackedLinear(nn.Module):
         self.bias = bias
 
     @property
-    def weight(self) -> Tensor:
+    def weight(self) -> Tensor:  # type: ignore[override]
         """``[out, in]``, unpacked now; what asks for its type or device gets the true one."""
         quarters = self.packed.shape[1] * 2 == self.in_features
         numbers = _nibbles(self.packed) if quarters else self.packed.view(torch.int8)

@@ -47,10 +47,12 @@ def receipt(
     uint8 pixels and, in the *replay* grade, ``bucket`` (rows of every pass) or ``buckets`` (rows
     of each pass, where neighbours came and went).
     """
-    precision = {} if card.precision == "full" else {"precision": card.precision}
+    stored = {} if card.precision == "full" else {"precision": card.precision}
+    instead = {name: part for name in ("unet", "gguf") if (part := getattr(card, name))}
     return (
         recipe_of(spec, index)
-        | precision
+        | stored
+        | instead
         | {
             "revision": card.revision,
             "model_prompt": prompt,

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 from storage.errors import AtelierError
 from storage.registry import ModelCard, Registry
 from storage.schema import MAX_SEED, Grade, ImageSpec, JobKind
-from worker.engine.errors import BadPicture, Cancelled
+from worker.engine.errors import BadPicture, Cancelled, OutOfMemory
 from worker.engine.loader import Loaded
+from worker.engine.memory import give_back
 from worker.engine.meter import Meter
 from worker.engine.outputs import Output, Picture
 from worker.engine.passes import Passes, attempt
@@ -34,6 +35,7 @@ DECODE = "decode"
 """How the key of a work begins that is past its last step and only has to be decoded."""
 
 Done = Callable[[AtelierError | None], None]
+Seconds = Callable[[], float]
 
 
 class Loads(Protocol):
@@ -69,7 +71,8 @@ class Stepper:
     """Steps the requests of many runs on the loaded models. Not thread-safe.
 
     ``loads`` brings models; ``residency`` holds them under its budget; ``profile`` gives the
-    batch caps and learns from every pass; ``meter`` hears what happens.
+    batch caps and learns from every pass; ``meter`` hears what happens; ``clock`` gives the seconds
+    by which kinds share the engine, curves are measured and runs are charged.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Stepper:
         residency: Residency[Runner],
         profile: Profile | None = None,
         meter: Meter | None = None,
+        clock: Seconds = time.perf_counter,
     ) -> None:
         self._registry = registry
         self._caps = caps
@@ -87,7 +91,8 @@ class Stepper:
         self._residency = residency
         self._profile = profile or Profile()
         self._meter = meter or Meter()
-        self._probing = Probing(self._profile, caps)
+        self._clock = clock
+        self._probing = Probing(self._profile, caps, clock)
         self._waiting: list[_Request] = []
         self._active: list[_Request] = []
         self._warming: dict[str, list[Done]] = {}
@@ -176,7 +181,7 @@ class Stepper:
                 size = max(came.runner.size, 1)
                 self._residency.put(came.model, came.runner, size, came.seconds)
                 log.info("loaded %s in %.1f s", came.model, came.seconds)
-                self._meter.loaded(came.model, came.seconds, from_ram=False)
+                self._meter.loaded(came.model, came.seconds, from_ram=came.from_ram)
                 for run in {r.run for r in self._waiting if r.run.spec.model == came.model}:
                     run.note("load", came.seconds)
             else:
@@ -215,6 +220,7 @@ class Stepper:
     def _leave(self, model: str) -> Runner | None:
         """Takes a model off the device; the runner when it has to be moved to RAM."""
         parks = self._residency.parks(model)
+        self._probing.forget(model)
         runner = self._residency.drop(model)
         parks = parks and hasattr(runner, "move")
         self._meter.dropped(model, parked=parks)
@@ -224,19 +230,21 @@ class Stepper:
         self._residency.park(model, runner, runner.size)
         return runner
 
-    def _busy(self) -> set[str]:
-        """Models that may not leave the device: stepped now, or holding the weights of one."""
-        busy = {r.run.spec.model for r in self._active}
+    def _busy(self, *also: str) -> set[str]:
+        """Models that may not leave the device: stepped now (or named), or holding the weights of
+        one that is."""
+        busy = {r.run.spec.model for r in self._active} | set(also)
         cards = self._registry.cards
         return busy | {card.shares for m in busy if (card := cards.get(m)) and card.shares}
 
-    def _make_room(self) -> None:
+    def _make_room(self, *keep: str) -> None:
         """The device is full: everything idle goes, and the budget is lowered by a tenth."""
-        busy = self._busy()
+        busy = self._busy(*keep)
         before = self._residency.bytes
         for model in self._residency.loaded():
             if model not in busy:
                 self._meter.dropped(model, parked=False)
+                self._probing.forget(model)
                 self._residency.drop(model)
         self._residency.learn(int(min(self._residency.budget, before) * 0.9))
         log.warning("the budget for models is now %d bytes", self._residency.budget)
@@ -267,11 +275,16 @@ class Stepper:
         """Gives a request its work for a spec; False when the run ended in an error instead."""
         run = request.run
         assert request.runner is not None
-        began = time.perf_counter()
+        began = self._clock()
         # Only what starts from a picture has any, so that other runners need not know of them.
         pictures = (run.pictures,) if run.pictures else ()
         work, error = attempt(request.runner.begin, spec, request.index, *pictures)
-        seconds = time.perf_counter() - began
+        if isinstance(error, OutOfMemory):
+            # Reading a long prompt takes memory, too: what is idle makes room, as for a step.
+            self._make_room(run.spec.model)
+            give_back()
+            work, error = attempt(request.runner.begin, spec, request.index, *pictures)
+        seconds = self._clock() - began
         run.charge(seconds)
         run.note("begin", seconds, index=request.index)
         if error is not None:
@@ -286,11 +299,11 @@ class Stepper:
         if runner is None:
             return
         self._residency.get(requests[0].run.spec.model)
-        began = time.perf_counter()
+        began = self._clock()
         for part in [requests] if runner.shares else [[r] for r in requests]:
             self._pass(runner, part)
         spent = self._spent.get(batch.kind, 0.0)
-        self._spent[batch.kind] = spent + time.perf_counter() - began
+        self._spent[batch.kind] = spent + self._clock() - began
 
     def _pass(self, runner: Runner, requests: list[_Request]) -> None:
         """One pass, then each request's own part; charges each run its share."""
@@ -301,9 +314,9 @@ class Stepper:
         weights = [r.work.weight for r in requests]
         rows = sum(weights)
         passes = Passes(lambda rows: self._ran_out(key, rows), self._make_room)
-        began = time.perf_counter()
+        began = self._clock()
         results = passes.forward(runner, [r.work for r in requests])
-        seconds = time.perf_counter() - began
+        seconds = self._clock() - began
         kind = requests[0].run.spec.kind
         self._meter.stepped(kind, len(requests), rows, seconds)
         decodes = key.startswith(DECODE)
@@ -327,9 +340,9 @@ class Stepper:
         run = request.run
         stepped = None
         if error is None:
-            began = time.perf_counter()
+            began = self._clock()
             stepped, error = attempt(runner.advance, request.work, result)
-            run.charge(time.perf_counter() - began)
+            run.charge(self._clock() - began)
         if isinstance(error, BadPicture) and self._remake(request, error):
             return
         if error is not None or stepped is None:

@@ -57,8 +57,8 @@ class Runner(Protocol):
 
     def begin(self, *args: Any, **kwargs: Any) -> Any:
         """``begin(spec, index, pictures)``: prepares picture ``index`` (or the answer): a
-        :class:`Work`. ``pictures`` (:data:`Pictures`) is passed only where the spec has sources,
-        so a runner that never does may leave the parameter out.
+        :class:`Work`. ``pictures`` (:data:`Pictures`) is passed only where the spec has sources;
+        a runner that reads none takes them all the same, and refuses with ``BadInput``.
         """
 
     def forward(self, works: Sequence[Any]) -> list[Any]:

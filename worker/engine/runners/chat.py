@@ -20,9 +20,9 @@ from torch import Tensor
 from storage.registry import ModelCard
 from storage.schema import ChatSpec
 from worker.engine.runners.bands import MOST_LANES, Band, Bands, fixed, measure
-from worker.engine.runners.base import Stepped
+from worker.engine.runners.base import NO_PICTURES, Pictures, Stepped
 from worker.engine.runners.lanes import NAME, Lane, Prefixes, Rows, Unshareable
-from worker.engine.runners.speaker import ChatWork, Speaker, next_token
+from worker.engine.runners.speaker import ChatWork, Speaker, next_token, refuse_pictures
 from worker.engine.runners.text import Detokenizer, fit
 from worker.engine.stops import Stop
 
@@ -106,11 +106,13 @@ class ChatRunner(Speaker):
     def _lane(self, room: int) -> Lane:
         return Lane(room)
 
-    def begin(self, spec: ChatSpec, index: int) -> ChatWork:
+    def begin(self, spec: ChatSpec, index: int, pictures: Pictures = NO_PICTURES) -> ChatWork:
         """The answer before its first token; ``index`` is always 0.
 
-        The prompt gets what ``max_tokens`` leaves of the context, but at least half of it.
+        The prompt gets what ``max_tokens`` leaves of the context, but at least half of it. Raises
+        ``BadInput('vision_none')`` for a question about pictures.
         """
+        refuse_pictures(spec)
         if self.card.shares:
             self.model.to(self.device)  # where it is already, unless the picture model was parked
         limit = min(spec.max_tokens, self.context // 2)

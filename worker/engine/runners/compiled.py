@@ -57,11 +57,12 @@ class Compiled:
         self._denoise = denoise
         self._ready: set[str] = set()
         self._wanted: set[str] = set()
-        self._jobs: deque[tuple[str, list[Row], int]] = deque()
+        self._jobs: deque[tuple[str, list[Row], int, int]] = deque()
         self._state = threading.Lock()
         self._working = False
         self._network = threading.Lock()
         """Held for each compilation, and while the network is moved."""
+        self._moves = 0
         self._idle = threading.Event()
         self._idle.set()
         kinds = set(getattr(denoiser, "_repeated_blocks", None) or ())
@@ -87,7 +88,7 @@ class Compiled:
             return
         self._wanted.add(key)
         with self._state:
-            self._jobs.append((key, list(rows), single))
+            self._jobs.append((key, list(rows), single, self._moves))
             self._idle.clear()
             if not self._working:
                 self._working = True
@@ -113,7 +114,8 @@ class Compiled:
 
     @contextmanager
     def still(self) -> Iterator[None]:
-        """For moving the network: no compilation runs meanwhile."""
+        """For moving the network: no compilation runs meanwhile, and one under way is given up."""
+        self._moves += 1
         with self._network:
             yield
 
@@ -131,8 +133,11 @@ class Compiled:
                 job = self._jobs.popleft()
             self._compile(*job)
 
-    def _compile(self, key: str, rows: list[Row], single: int) -> None:
-        """Every bucket of one key; the third broad ``except``: compilers raise anything."""
+    def _compile(self, key: str, rows: list[Row], single: int, moves: int) -> None:
+        """Every bucket of one key, wanted when the network had been moved ``moves`` times.
+
+        The third broad ``except``: compilers raise anything.
+        """
         began = time.perf_counter()
         limits = {"recompile_limit": _VARIANTS, "accumulated_recompile_limit": 16 * _VARIANTS}
         try:
@@ -147,6 +152,11 @@ class Compiled:
                     if calls.hits != calls.made or not calls.made:
                         raise RuntimeError("compiled code does not fit its own pass")
         except Exception as error:
+            if self._moves != moves:
+                # It was parked meanwhile: nothing is wrong with its blocks, and its next picture
+                # asks again.
+                self._wanted.discard(key)
+                return
             first = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
             log.warning(
                 "%s is drawn uncompiled (%s: %s)", self._name, type(error).__name__, first,

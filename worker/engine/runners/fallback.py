@@ -24,7 +24,7 @@ from worker.engine.errors import ModelUnavailable
 from worker.engine.outputs import Picture, Progress
 from worker.engine.receipt import receipt
 from worker.engine.runners import pixels
-from worker.engine.runners.base import Stepped, weigh
+from worker.engine.runners.base import NO_PICTURES, Pictures, Stepped, weigh
 from worker.engine.runners.image import PREVIEWS, styled
 from worker.engine.runners.pausing import Pausing
 from worker.engine.samplers import SAMPLERS, sampler
@@ -96,7 +96,7 @@ class FallbackRunner:
 
     # ---- begin -----------------------------------------------------------------------------
 
-    def begin(self, spec: ImageSpec, index: int) -> FallbackWork:
+    def begin(self, spec: ImageSpec, index: int, pictures: Pictures = NO_PICTURES) -> FallbackWork:
         """Picture ``index`` of a spec, before its first step.
 
         Raises ``BadInput('scheduler_unfit')`` for a sampler other than the checkpoint's own, and

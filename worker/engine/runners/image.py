@@ -84,7 +84,8 @@ class ImageRunner:
 
     ``grade`` overrides the device's own (*exact* in fp32 on a CPU, else *replay*). ``compiler``
     is a backend of ``torch.compile`` for the denoiser's repeated blocks; empty: none. Compiled
-    code rounds as its compiler likes, so that *exact* becomes *replay* with it.
+    code rounds as its compiler likes, so that *exact* becomes *replay* with it. ``beside`` moves
+    what the modes have loaded beside the pipeline, when that is moved.
     """
 
     kind = JobKind.IMAGE
@@ -100,6 +101,7 @@ class ImageRunner:
         embeddings: EmbeddingCache | None = None,
         grade: Grade | None = None,
         compiler: str = "",
+        beside: Callable[[str], None] | None = None,
     ) -> None:
         self.card = card
         self.registry = registry
@@ -111,6 +113,7 @@ class ImageRunner:
             family.make_exact()
         self.size = weigh(*family.modules())
         self._hooks = hooks
+        self._beside = beside
         self._embeddings = embeddings or Embeddings()
         self._preview = pixels.previewer(
             family.pipe.vae, family.decode_cells, family.preview_channels
@@ -319,6 +322,8 @@ class ImageRunner:
         """To RAM and back, between pictures."""
         with self.compiled.still() if self.compiled is not None else nullcontext():
             self.family.pipe.to(device)
+            if self._beside is not None:
+                self._beside(device)
 
     def warm(self) -> None:
         """One guided step and a decode at the card's own size."""

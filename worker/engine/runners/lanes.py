@@ -73,7 +73,7 @@ class Rows:
     at: int
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # as many as one pass uses, layer after layer: late ones are megabytes
 def _mask(count: int, at: int, groups: int, window: int, device: str) -> Tensor:
     """``[groups * count, at + count]``: what each of ``count`` new tokens may look at."""
     new = torch.arange(at, at + count, device=device)[:, None]

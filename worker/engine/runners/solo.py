@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from storage.schema import ChatSpec
-from worker.engine.runners.base import Stepped
-from worker.engine.runners.speaker import ChatWork, Speaker, next_token
+from worker.engine.runners.base import NO_PICTURES, Pictures, Stepped
+from worker.engine.runners.speaker import ChatWork, Speaker, next_token, refuse_pictures
 from worker.engine.runners.text import Detokenizer, fit
 from worker.engine.stops import Stop
 
@@ -28,8 +28,12 @@ class SoloRunner(Speaker):
 
     shares = False
 
-    def begin(self, spec: ChatSpec, index: int) -> ChatWork:
-        """The answer before its first token; ``index`` is always 0."""
+    def begin(self, spec: ChatSpec, index: int, pictures: Pictures = NO_PICTURES) -> ChatWork:
+        """The answer before its first token; ``index`` is always 0.
+
+        Raises ``BadInput('vision_none')`` for a question about pictures.
+        """
+        refuse_pictures(spec)
         limit = min(spec.max_tokens, self.context // 2)
         ids = fit(self.tokenizer, spec.turns, self.context - limit)
         return ChatWork(
@@ -39,18 +43,32 @@ class SoloRunner(Speaker):
             prompt=len(ids),
             limit=limit,
             chunk=PREFILL,
-            cache=DynamicCache(config=self.model.config.get_text_config()),
+            cache=self._cache(),
             generator=torch.Generator("cpu").manual_seed(spec.seed),
             detokenizer=Detokenizer(self.tokenizer),
             stop=Stop(spec.stop),
         )
 
+    def _cache(self) -> DynamicCache:
+        return DynamicCache(config=self.model.config.get_text_config())
+
     def forward(self, works: Sequence[ChatWork]) -> list[Tensor]:
         """For each work the scores ``[vocabulary]`` after the tokens read in this step."""
-        return [self._read(work) for work in works]
+        return [self._whole(work) for work in works]
+
+    def _whole(self, work: ChatWork) -> Tensor:
+        """One step of one answer. A pass that was broken off (no memory) has filled some layers'
+        caches and not others': everything is read again into a fresh one."""
+        if work.torn:
+            work.cache, work.read_again = self._cache(), True
+        work.torn = True
+        scores = self._read(work)
+        work.torn = work.read_again = False
+        return scores
 
     def _read(self, work: ChatWork) -> Tensor:
-        piece = work.ids[work.read : work.read + work.weight]
+        since = 0 if work.read_again else work.read
+        piece = work.ids[since : work.read + work.weight]
         out = self.model(
             input_ids=torch.tensor([piece], device=self.device),
             past_key_values=work.cache,

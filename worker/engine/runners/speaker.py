@@ -11,10 +11,11 @@ import torch
 import transformers
 from torch import Tensor
 
+from storage.errors import BadInput
 from storage.registry import ModelCard
 from storage.schema import ChatSpec, JobKind, Turn
 from worker.engine.outputs import Answer, Output, Text
-from worker.engine.runners.base import Stepped, weigh
+from worker.engine.runners.base import NO_PICTURES, Pictures, Stepped, weigh
 from worker.engine.runners.sampling import TOP_P, choose, penalise
 from worker.engine.runners.text import Detokenizer
 from worker.engine.stops import Stop
@@ -37,11 +38,15 @@ class ChatWork:
     text: str = ""
     read: int = 0
     pictures: Any = None
-    """What a vision model's processor made of the pictures, until they were read."""
+    """What a vision model's processor made of the pictures."""
     deltas: Any = None
     """Where the positions of a vision model stand after its pictures."""
     name: bytes = b""
     """Of the chunk that ends at ``read``, while the prompt is being read."""
+    torn: bool = False
+    """A pass of it has begun and not ended: its cache cannot be trusted."""
+    read_again: bool = False
+    """Its cache is fresh: the next pass reads everything up to its end."""
 
     @property
     def weight(self) -> int:
@@ -80,7 +85,7 @@ class Speaker(ABC):
         self.size = 0 if card.shares else weigh(model)
 
     @abstractmethod
-    def begin(self, spec: ChatSpec, index: int) -> ChatWork:
+    def begin(self, spec: ChatSpec, index: int, pictures: Pictures = NO_PICTURES) -> ChatWork:
         """The answer before its first token; ``index`` is always 0."""
 
     @abstractmethod
@@ -116,6 +121,15 @@ class Speaker(ABC):
         work = self.begin(spec, 0)
         while not self.advance(work, self.forward([work])[0]).done:
             pass
+
+
+def refuse_pictures(spec: ChatSpec) -> None:
+    """For models of words alone. Raises ``BadInput('vision_none')`` for a question about pictures.
+
+    The bot sends those to a model that reads them; its registry may be another than ours.
+    """
+    if spec.images:
+        raise BadInput("vision_none")
 
 
 def end_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -27,7 +27,7 @@ from torch import Tensor
 from storage.recipes import recipe_of
 from storage.registry import ModelCard
 from storage.schema import ImageSpec, JobKind, Mode
-from worker.engine.errors import ModelUnavailable
+from worker.engine.errors import BadPicture, ModelUnavailable
 from worker.engine.exact import make_exact
 from worker.engine.outputs import Picture, Progress
 from worker.engine.receipt import device_name
@@ -213,10 +213,13 @@ class UpscaleRunner:
         return [out]
 
     def advance(self, work: UpscaleWork, result: Tensor | None) -> Stepped:
-        """Puts a tile in its place; after the last, the picture."""
+        """Puts a tile in its place; after the last, the picture. Raises ``BadPicture`` for a tile
+        of no numbers, which would be delivered as noise."""
         if result is None:
             return Stepped([self._finish(work)], done=True)
         top, left = work.tiles[work.at]
+        if not bool(torch.isfinite(result).all()):
+            raise BadPicture("the tile holds values that are not numbers", "nan")
         height, width = work.image.shape[-2:]
         rows, columns = min(TILE, height - top), min(TILE, width - left)
         scale, border = self._scale, BORDER * self._scale

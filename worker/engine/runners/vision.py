@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoProcessor, DynamicCache
+from torch.nn import functional
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from storage.registry import ModelCard
 from storage.schema import ChatSpec
@@ -18,6 +19,8 @@ from worker.engine.stops import Stop
 
 _LONGEST_SIDE = 1024
 """Pictures are read no larger than this, in pixels: tokens grow with the area."""
+_KINDS = ("token_type_ids", "mm_token_type_ids")
+"""What processors call the list that tells a picture's tokens (1) from words (0)."""
 
 
 def load_vision(card: ModelCard, source: str, options: dict[str, Any], device: str) -> VisionRunner:
@@ -61,7 +64,7 @@ class VisionRunner(SoloRunner):
             limit=limit,
             # Read at once: a picture's tokens must not be cut in two.
             chunk=len(ids),
-            cache=DynamicCache(config=self.model.config.get_text_config()),
+            cache=self._cache(),
             generator=torch.Generator("cpu").manual_seed(spec.seed),
             detokenizer=Detokenizer(self.tokenizer),
             stop=Stop(spec.stop),
@@ -89,18 +92,30 @@ class VisionRunner(SoloRunner):
         # that take turns would read each other's.
         inner = getattr(self.model, "model", self.model)
         keeps = hasattr(inner, "rope_deltas")
-        if work.pictures is None:
+        if work.pictures is None or (work.read and not work.read_again):
             if keeps:
                 inner.rope_deltas = work.deltas
             return super()._read(work)
+        ids = work.ids[: work.read + work.weight]
         out = self.model(
-            input_ids=torch.tensor([work.ids], device=self.device),
+            input_ids=torch.tensor([ids], device=self.device),
             past_key_values=work.cache,
             use_cache=True,
             logits_to_keep=1,
-            **work.pictures,
+            **{name: _longer(name, t, len(ids)) for name, t in work.pictures.items()},
         )
         work.deltas = getattr(inner, "rope_deltas", None)
-        work.pictures = None
         scores: Tensor = out.logits[0, -1].float().cpu()
         return scores
+
+    def drop(self, work: ChatWork) -> None:
+        """Frees the keys, the values and the pictures of an answer that ended."""
+        super().drop(work)
+        work.pictures = None
+
+
+def _longer(name: str, given: Tensor, length: int) -> Tensor:
+    """What says something of each token of the prompt, for the words of the answer as well."""
+    if given.ndim != 2 or given.shape[0] != 1 or name not in ("attention_mask", *_KINDS):
+        return given
+    return functional.pad(given, (0, length - given.shape[1]), value=int(name not in _KINDS))

@@ -1,4 +1,4 @@
-"""LoRAs, reference pictures (IP-Adapter) and textual inversion for one loaded UNet model.
+"""LoRAs for one loaded model; reference pictures (IP-Adapter) and textual inversion for UNets.
 
 One object a loaded model keeps what is loaded and what is switched on; a picture's hook names what
 it needs in its tag, so that only pictures with the same LoRAs at the same weights share a pass.
@@ -62,14 +62,15 @@ def checked(folder: Path, card: AdapterCard) -> Path:
 class Adapters:
     """What is loaded beside a model and what of it is on. Lives on the engine thread."""
 
-    def __init__(self, family: UNetFamily, registry: Registry, model: str, folder: Path) -> None:
+    def __init__(self, family: Family, registry: Registry, model: str, folder: Path) -> None:
         self.family = family
         self._registry = registry
         self._model = model
         self._folder = folder
         self._loras: OrderedDict[str, str] = OrderedDict()
         """Name in the registry to name in peft, by least recent use."""
-        self._active: tuple[Adapter, ...] = ()
+        self._active: tuple[Adapter, ...] | None = ()
+        """None: a switch failed half-way, and nobody knows what is on."""
         self._reference: Reference | None = None
         self._referring: float | None = None
         self.tokens = self._load_tokens()
@@ -78,7 +79,9 @@ class Adapters:
 
     def _load_tokens(self) -> tuple[str, ...]:
         """Teaches the tokenizer every listed token at once: they change nothing until written."""
-        tokens = []
+        tokens: list[str] = []
+        if not isinstance(self.family, UNetFamily):
+            return ()
         for card in self._registry.adapters_for(self._model, "embedding"):
             state = load_file(checked(self._folder, card))
             token = card.token or card.name
@@ -102,8 +105,12 @@ class Adapters:
 
     def _switch(self, wanted: tuple[Adapter, ...]) -> None:
         pipe = self.family.pipe
+        # Until it is done. A LoRA is on as soon as it is loaded: if the next one's file is missing,
+        # the next picture must not take it for off.
+        self._active = None
         if not wanted:
-            pipe.disable_lora()
+            if self._loras:
+                pipe.disable_lora()
             self._active = ()
             return
         for adapter in wanted:
@@ -142,11 +149,16 @@ class Adapters:
         """The IP-Adapter, loaded when first asked for. Raises ``BadInput('reference_absent')``."""
         if self._reference is None:
             cards = self._registry.adapters_for(self._model, "reference")
-            if not cards:
+            if not cards or not isinstance(self.family, UNetFamily):
                 raise BadInput("reference_absent")
             path = checked(self._folder, cards[0])
             self._reference = Reference(self.family, path)
         return self._reference
+
+    def move(self, device: str) -> None:
+        """To RAM and back, with the model: LoRAs are part of it, a reference is not while off."""
+        if self._reference is not None:
+            self._reference.move(device)
 
 
 class Reference:
@@ -197,6 +209,14 @@ class Reference:
             if hasattr(processor, "scale"):
                 processor.scale = [scale]
 
+    def move(self, device: str) -> None:
+        """To a device: encoder, projection and what stands in for the attention's processors."""
+        self._encoder.to(device)
+        self._projection.to(device)
+        for processor in self._referring.values():
+            if isinstance(processor, torch.nn.Module):
+                processor.to(device)
+
     def embed(self, image: Image.Image) -> Tensor:
         """``[1, 1, width]``: what the picture shows, as the adapter reads it."""
         side = int(self._encoder.config.image_size)
@@ -228,10 +248,13 @@ class AdapterHook(Hook):
     def __init__(self, adapters: Adapters, spec: ImageSpec, pictures: Pictures) -> None:
         self._adapters = adapters
         self._wanted = tuple(sorted(spec.adapters, key=lambda a: a.name))
-        self._scale = spec.reference_scale if spec.reference is not None else None
+        # Others read references by themselves (FLUX.2-klein), or refuse them.
+        unet = isinstance(adapters.family, UNetFamily)
+        refers = spec.reference is not None and unet
+        self._scale = spec.reference_scale if refers else None
         self._embeds: Tensor | None = None
         adapters.activate(self._wanted, self._scale)  # the text encoder may be read from now on
-        if spec.reference is not None:
+        if refers:
             read = adapters.reference().embed
             self._embeds = torch.cat([read(pictures[s.blob]) for s in spec.references], dim=1)
         loras = "+".join(f"{a.name}:{a.weight:g}" for a in self._wanted)

@@ -78,6 +78,11 @@ class Annotators:
         drawn: Image.Image = found(image.convert("RGB"))
         return drawn
 
+    def move(self, device: str) -> None:
+        """To RAM and back, with the model they stand beside."""
+        for one in self._loaded.values():
+            one.move(device)
+
 
 def _parts(folder: Path, kind: Any, device: str) -> tuple[Any, Any]:
     """A network (safetensors only) and the processor of its pictures."""
@@ -96,6 +101,10 @@ class Depth:
 
         self._net, self._processor = _parts(folder, AutoModelForDepthEstimation, device)
         self._device = device
+
+    def move(self, device: str) -> None:
+        """To a device and back."""
+        self._net.to(device)
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Relative depth, spread from 0 to 255."""
@@ -124,6 +133,12 @@ class Pose:
         self._detector: tuple[Any, Any] | None = None
         if (folder / "detector").is_dir():
             self._detector = _parts(folder / "detector", AutoModelForObjectDetection, device)
+
+    def move(self, device: str) -> None:
+        """To a device and back."""
+        self._net.to(device)
+        if self._detector is not None:
+            self._detector[0].to(device)
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Skeletons on black, as OpenPose draws them."""

@@ -41,8 +41,9 @@ class Controls:
 
     def net(self, kind: ControlKind) -> Any:
         """The ControlNet that reads this kind of picture. Raises ``BadInput('control_absent')``."""
-        found = self._nets.get(kind)
+        found = self._nets.pop(kind, None)
         if found is not None:
+            self._nets[kind] = found
             return found
         card = self._registry.control_for(self._model, kind)
         if card is None:
@@ -56,9 +57,15 @@ class Controls:
         if self._family.exact:
             make_exact(net)
         while len(self._nets) >= KEPT:
-            self._nets.pop(next(iter(self._nets)))
+            self._nets.pop(next(iter(self._nets)))  # the one unused for longest
         self._nets[kind] = net
         return net
+
+    def move(self, device: str) -> None:
+        """To RAM and back, with the model they stand beside."""
+        for net in self._nets.values():
+            net.to(device)
+        self.annotators.move(device)
 
 
 class ControlHook(Hook):

@@ -19,8 +19,10 @@ from worker.engine.runners.modes.start import start_hooks
 from worker.engine.runners.modes.words import Reader, WordsHook
 from worker.engine.runners.work import Hook
 
-_SWITCHED = ("lora", "embedding", "reference")
+_SWITCHED: tuple[str, ...] = ("lora", "embedding", "reference")
 """Adapters that change the network or its words; the others stand beside it."""
+_ELSEWHERE: tuple[str, ...] = ("lora",)
+"""Those that models other than UNets take."""
 
 
 class Modes:
@@ -34,10 +36,20 @@ class Modes:
         self._reader = Reader(family)
         self._adapters: Adapters | None = None
         self._controls: Controls | None = None
+        kinds = _ELSEWHERE
         if isinstance(family, UNetFamily):
             self._controls = Controls(family, registry, model, folder)
-            if any(a.fits(model) and a.kind in _SWITCHED for a in registry.adapters.values()):
-                self._adapters = Adapters(family, registry, model, folder)
+            kinds = _SWITCHED
+        if any(a.fits(model) and a.kind in kinds for a in registry.adapters.values()):
+            self._adapters = Adapters(family, registry, model, folder)
+
+    def move(self, device: str) -> None:
+        """What was loaded beside the pipeline goes where it goes: a parked model (``"cpu"``) must
+        leave nothing on the device."""
+        if self._controls is not None:
+            self._controls.move(device)
+        if self._adapters is not None:
+            self._adapters.move(device)
 
     def hooks(
         self, spec: ImageSpec, index: int, family: Family, pictures: Pictures
@@ -49,12 +61,15 @@ class Modes:
         """
         hooks: list[Hook] = []
         network = ""
+        refers = isinstance(family, Flux2Klein) or (
+            self._adapters is not None and isinstance(family, UNetFamily)
+        )
+        if (spec.adapters and self._adapters is None) or (spec.references and not refers):
+            raise BadInput("mode_unfit", model=spec.model)
         if self._adapters is not None:
             switched = AdapterHook(self._adapters, spec, pictures)
             network = switched.network
             hooks.append(switched)
-        elif spec.adapters or (spec.references and not isinstance(family, Flux2Klein)):
-            raise BadInput("mode_unfit", model=spec.model)
         hooks.append(WordsHook(self._reader, network))
         if spec.control is not None:
             if self._controls is None:
