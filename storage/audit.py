@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlmodel import Session, col, select
 
-from storage.models import Act, Workspace
+from storage.models import Act, Member, Workspace
 from storage.schema import Millis
 
 ROOT = "0" * 64
@@ -63,6 +63,16 @@ def write(
     session.add(act)
     session.flush()
     return act
+
+
+def names(session: Session, workspace_id: str, members: Collection[str]) -> dict[str, str]:
+    """What the people of some lines are called now, by member id."""
+    found = session.exec(
+        select(Member).where(
+            col(Member.workspace_id) == workspace_id, col(Member.id).in_(set(members))
+        )
+    )
+    return {member.id: member.name for member in found}
 
 
 def lines(

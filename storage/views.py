@@ -18,6 +18,7 @@ from storage.places import open_jobs as open_jobs
 from storage.places import place_of as place_of
 from storage.review_claims import UNDECIDED
 from storage.review_words import AGAINST, APPEAL_MS, Ruling
+from storage.rules import rules_of
 from storage.schema import (
     OPEN_STATUSES,
     TERMINAL_STATUSES,
@@ -64,6 +65,8 @@ class JobView:
     place: Place | None
     rulings: dict[str, RulingView] = field(default_factory=dict)
     """What moderators said, by generation; empty for nearly every job."""
+    disclosure: str = ""
+    """What this workspace says under every result."""
 
 
 def view(session: Session, job_id: str, *, workspace_id: str, now: Millis) -> JobView:
@@ -78,6 +81,7 @@ def _view(session: Session, job: Job, now: Millis, places: dict[str, Place]) -> 
         select(Generation).where(Generation.job_id == job.id).order_by(col(Generation.index))
     ).all()
     member = session.get_one(Member, job.member_id)
+    space = session.get_one(Workspace, job.workspace_id)
     place = None
     if job.status == JobStatus.QUEUED:
         if not places:
@@ -89,8 +93,9 @@ def _view(session: Session, job: Job, now: Millis, places: dict[str, Place]) -> 
     if any(item.status in _PERHAPS_RULED or item.verdict.get("flags") for item in made):
         rulings = _rulings(session, job, now)
     return JobView(
-        job=job, author=member.name, generations=list(made), place=place, rulings=rulings
-    )
+        job=job, author=member.name, generations=list(made), place=place, rulings=rulings,
+        disclosure=rules_of(space.settings).disclosure,
+    )  # fmt: skip
 
 
 def _rulings(session: Session, job: Job, now: Millis) -> dict[str, RulingView]:

@@ -20,7 +20,10 @@ from bot.cli.workspace_app import app as workspace_app
 
 app = typer.Typer(
     name="atelier",
-    help="A community's own AI studio. Start it with [bold]atelier up[/bold].",
+    help=(
+        "A community's own AI studio. Start it with [bold]atelier up[/bold], or make something at"
+        ' once: [bold]atelier imagine "a red apple"[/bold], [bold]atelier ask "Why?"[/bold].'
+    ),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -28,11 +31,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 2 bad usage, 3 refused by policy, 4 no credits or limit, 5 failed.",
 )
-ledger_app = typer.Typer(help="The credit ledger.", no_args_is_help=True)
-app.add_typer(ledger_app, name="ledger")
+_START, _MAKE, _LOOK, _OPERATE = "Start", "Make", "Look", "Operate"
+"""Headings of ``atelier --help``, in its order."""
 
-app.add_typer(moderation_app, name="moderation")
-app.add_typer(workspace_app, name="workspace")
+ledger_app = typer.Typer(
+    help="Replay every credit ever moved ('ledger verify').", no_args_is_help=True
+)
+app.add_typer(ledger_app, name="ledger", rich_help_panel=_OPERATE)
+app.add_typer(moderation_app, name="moderation", rich_help_panel=_OPERATE)
+app.add_typer(workspace_app, name="workspace", rich_help_panel=_OPERATE)
 
 
 def _version(asked: bool) -> None:
@@ -53,7 +60,7 @@ def _options(
     """Hold the options that come before every command."""
 
 
-@app.command()
+@app.command(rich_help_panel=_START)
 def up(
     port: Annotated[
         int | None,
@@ -77,7 +84,7 @@ def up(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=_MAKE)
 def imagine(
     prompt: Annotated[str, typer.Argument(help="What to draw; - reads it from standard input.")],
     negative: Annotated[str | None, typer.Option(help="What to keep out of the picture.")] = None,
@@ -166,7 +173,7 @@ def imagine(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=_MAKE)
 def upscale(
     image: Annotated[Path, typer.Argument(help="The picture to make larger.")],
     scale: Annotated[str | None, typer.Option(help="2 to 4 times per side, else 2.")] = None,
@@ -192,7 +199,7 @@ def upscale(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(rich_help_panel=_MAKE)
 def blend(
     images: Annotated[list[Path], typer.Argument(help="Two to four pictures.")],
     prompt: Annotated[str | None, typer.Option(help="What should come of them.")] = None,
@@ -225,7 +232,7 @@ def blend(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(rich_help_panel=_MAKE)
 def again(
     id: Annotated[str, typer.Argument(help="A picture's id, or its job's, see 'atelier jobs'.")],
     out: Annotated[
@@ -244,29 +251,7 @@ def again(
     )
 
 
-@app.command()
-def bench(
-    json: Json = False,
-    markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the table as the README has it.")
-    ] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer rounds: an answer within a minute.")
-    ] = False,
-    gpu: Annotated[
-        bool, typer.Option("--gpu", help="The checks that need a GPU, within ten minutes.")
-    ] = False,
-    only: Annotated[
-        str | None, typer.Option(help="Letters of the measures to take, for instance abl.")
-    ] = None,
-) -> None:
-    """Measure this machine against the targets; fails when one is missed."""
-    from bot.cli.bench import run_bench
-
-    raise typer.Exit(run_bench(json=json, markdown=markdown, quick=quick, gpu=gpu, only=only))
-
-
-@app.command()
+@app.command(rich_help_panel=_MAKE)
 def ask(
     prompt: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
     thread: Annotated[
@@ -292,7 +277,7 @@ def ask(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=_LOOK)
 def jobs(
     json: Json = False,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, newest first.")] = 20,
@@ -304,7 +289,7 @@ def jobs(
     raise typer.Exit(guarded(lambda: tables.run_jobs(json=json, limit=limit), json=json))
 
 
-@app.command()
+@app.command(rich_help_panel=_START)
 def models(json: Json = False) -> None:
     """List the models: source, licence, size, memory, and whether they are on this machine."""
     from bot.cli import tables
@@ -313,16 +298,7 @@ def models(json: Json = False) -> None:
     raise typer.Exit(guarded(lambda: tables.run_models(json=json), json=json))
 
 
-@app.command()
-def migrate() -> None:
-    """Bring the database to the newest schema and exit; safe to run twice, or twice at once."""
-    from bot.cli import studio
-    from bot.cli.trouble import guarded
-
-    raise typer.Exit(guarded(studio.run_migrate, json=False))
-
-
-@app.command()
+@app.command(rich_help_panel=_START)
 def doctor(json: Json = False) -> None:
     """Look for what is wrong with the set-up, each with its cure."""
     from bot.cli import tables
@@ -331,7 +307,50 @@ def doctor(json: Json = False) -> None:
     raise typer.Exit(guarded(lambda: tables.run_doctor(json=json), json=json))
 
 
-@app.command("slack-manifest")
+@app.command(rich_help_panel=_LOOK)
+def verify(
+    file: Annotated[Path, typer.Argument(help="A PNG, WebP or JPEG picture.")],
+    json: Json = False,
+) -> None:
+    """Was this picture made here? Reads its signature and watermark and knows its hash."""
+    from bot.cli import verify as work
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(guarded(lambda: work.run(file, json=json), json=json))
+
+
+@app.command(rich_help_panel=_OPERATE)
+def bench(
+    json: Json = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the table as the README has it.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer rounds: an answer within a minute.")
+    ] = False,
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="The checks that need a GPU, within ten minutes.")
+    ] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Letters of the measures to take, for instance abl.")
+    ] = None,
+) -> None:
+    """Measure this machine against the targets; fails when one is missed."""
+    from bot.cli.bench import run_bench
+
+    raise typer.Exit(run_bench(json=json, markdown=markdown, quick=quick, gpu=gpu, only=only))
+
+
+@app.command(rich_help_panel=_OPERATE)
+def migrate() -> None:
+    """Bring the database to the newest schema and exit; safe to run twice, or twice at once."""
+    from bot.cli import studio
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(guarded(studio.run_migrate, json=False))
+
+
+@app.command("slack-manifest", rich_help_panel=_OPERATE)
 def slack_manifest(
     url: Annotated[
         str, typer.Argument(help="Your public address, https://…/slack/events; none: Socket Mode.")
@@ -346,18 +365,6 @@ def slack_manifest(
     typer.echo(json.dumps(manifest(known_commands("en"), url), indent=2, ensure_ascii=False))
 
 
-@app.command()
-def verify(
-    file: Annotated[Path, typer.Argument(help="A PNG, WebP or JPEG picture.")],
-    json: Json = False,
-) -> None:
-    """Was this picture made here? Reads its signature and watermark and knows its hash."""
-    from bot.cli import verify as work
-    from bot.cli.trouble import guarded
-
-    raise typer.Exit(guarded(lambda: work.run(file, json=json), json=json))
-
-
 @ledger_app.command("verify")
 def ledger_verify(json: Json = False) -> None:
     """Replay every entry and compare with the balances; fails on any drift."""
@@ -368,7 +375,7 @@ def ledger_verify(json: Json = False) -> None:
 
 
 for command in (economics, stop, resume):
-    app.command()(command)
+    app.command(rich_help_panel=_OPERATE)(command)
 
 
 def main() -> None:

@@ -9,7 +9,9 @@ import typer
 
 from bot.cli.options import Json
 
-app = typer.Typer(help="The filters.", no_args_is_help=True)
+app = typer.Typer(
+    help="Try, measure and teach the filters; check the audit log.", no_args_is_help=True
+)
 
 
 @app.command("eval")

@@ -98,5 +98,6 @@ async def _forget(context: Context, now: Millis) -> Reply:
     if gone.kept_for_review:
         text += "\n\n" + texts("privacy.kept", n=gone.kept_for_review)
     return Reply(
-        title=texts("privacy.title"), text=text, tone=Tone.GOOD, visibility=Visibility.PRIVATE
-    )
+        title=texts("privacy.title"), text=text, tone=Tone.GOOD, visibility=Visibility.PRIVATE,
+        data={"forgotten": True},  # a front end may remember what was typed, too
+    )  # fmt: skip

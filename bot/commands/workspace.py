@@ -140,7 +140,10 @@ async def _tried(context: Context, fresh: dict[str, Any], data: dict[str, Any]) 
     examples = [
         f"- {config.veiled(shown[i].text)}" for i in tried.newly_restricted[:3] if shown[i].text
     ]
-    moves = ", ".join(f"{move} {count}" for move, count in sorted(tried.moves.items()))
+    moves = ", ".join(
+        f"{' → '.join(texts(f'mod.outcome_{word}') for word in move.split('>'))}: {count}"
+        for move, count in sorted(tried.moves.items())
+    )
     return Reply(
         title=texts("config.tried"),
         text="\n".join(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -234,7 +235,7 @@ class Core:
         async def run() -> Reply:
             command = self.commands.get(invocation.command)
             if command is None:
-                raise MemberError("command_unknown", command=invocation.command[:40])
+                raise _unknown(invocation.command, self.commands)
             context = await self._context(invocation, texts, taken)
             with tenant.within(context.actor.workspace.id):
                 return await self._answer(command, context, invocation.values)
@@ -368,12 +369,21 @@ MOST_CHANNELS = 8
 """Channels that a refusal names."""
 
 
+def _unknown(typed: str, known: Iterable[str]) -> MemberError:
+    """For a name nobody knows: the one that was probably meant, if there is one."""
+    near = get_close_matches(typed[:40].lower(), list(known), n=1, cutoff=0.7)
+    if near:
+        return MemberError("command_near", command=typed[:40], near=near[0])
+    return MemberError("command_unknown", command=typed[:40])
+
+
 def error_reply(error: MemberError, texts: Texts) -> Reply:
     """The private card that says no: the sentence for the code, and what to do about it."""
+    helps = error.code == "self_harm_help"  # whoever is unwell is not told off
     return Reply(
-        title=texts(f"title.{type(error).__name__}"),
+        title=texts("title.help" if helps else f"title.{type(error).__name__}"),
         text=texts(f"error.{error.code}", **error.params),
-        tone=Tone.WARN,
+        tone=Tone.INFO if helps else Tone.WARN,
         visibility=Visibility.PRIVATE,
         channels=tuple(str(error.params.get("channels", "")).split())[:MOST_CHANNELS],
         code=error.code,

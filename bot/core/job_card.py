@@ -11,8 +11,10 @@ from bot.core.reply import Button, Field, Picture, Progress, Reply, Tone, Verb
 from bot.core.statements import statement
 from bot.core.texts import Texts, credits_in_words
 from storage.models import Generation
+from storage.review_words import AGAINST
 from storage.schema import (
     AnySpec,
+    CaseStatus,
     Category,
     ChatSpec,
     Event,
@@ -62,7 +64,7 @@ def card(seen: JobView, texts: Texts, live: Event | None = None, *, now: Millis 
 def _draw(seen: JobView, texts: Texts, live: Event | None, now: Millis) -> Reply:
     job = seen.job
     status = JobStatus(job.status)
-    spec = masked(parse_spec(job.spec), job.verdict, texts)
+    spec = masked(parse_spec(job.spec), job.verdict, texts, ruled=_ruled(seen))
     code = job.error_code
     reply = Reply(
         job_id=job.id,
@@ -92,7 +94,7 @@ def _draw(seen: JobView, texts: Texts, live: Event | None, now: Millis) -> Reply
     if status in (JobStatus.QUEUED, JobStatus.RUNNING):
         return reply.model_copy(update=_running(seen, spec, texts, live, now))
     if status is JobStatus.SUCCEEDED:
-        return reply.model_copy(update=_result(seen, spec, texts))
+        return reply.model_copy(update=_disclosed(_result(seen, spec, texts), seen, spec, texts))
     if status is JobStatus.CANCELLED and seen.generations and isinstance(spec, ChatSpec):
         # A stopped answer keeps what was read already.
         return reply.model_copy(update=_answer(seen, spec, texts))
@@ -107,15 +109,30 @@ def _why(code: str, params: dict[str, Any], texts: Texts) -> str:
     return texts(f"error.{code}", **params)
 
 
-def masked(spec: AnySpec, verdict: dict[str, Any] | None, texts: Texts) -> AnySpec:
+def _ruled(seen: JobView) -> bool | None:
+    """Whether moderators let everything of a job stand; None while one of them has to decide."""
+    rulings = [seen.rulings.get(made.id) for made in seen.generations]
+    words = [one for one in rulings if one is not None and (one.action or one.upheld is not None)]
+    waits = any(made.status == GenerationStatus.HELD for made in seen.generations) or any(
+        one.status == CaseStatus.APPEALED for one in words
+    )
+    if waits or not words:
+        return None
+    return all(one.upheld is False or one.action not in AGAINST for one in words)
+
+
+def masked(
+    spec: AnySpec, verdict: dict[str, Any] | None, texts: Texts, *, ruled: bool | None = None
+) -> AnySpec:
     """The spec with its words hidden when words are what a verdict holds or blocks.
 
-    Others read the card too: what waits for a moderator is not repeated on it meanwhile.
+    Others read the card too: what waits for a moderator is not repeated on it meanwhile, what
+    was denied never, what was approved is (``ruled``).
     """
     found = Verdict.parse(verdict) if verdict is not None else Verdict()
-    if found.allowed or not any(flag.stage.startswith("text.") for flag in found.flags):
+    if ruled or found.allowed or not any(flag.stage.startswith("text.") for flag in found.flags):
         return spec
-    hidden = texts("card.hidden_prompt")
+    hidden = texts("card.hidden_prompt" if ruled is None else "card.denied_prompt")
     if isinstance(spec, ImageSpec):
         return spec.model_copy(update={"prompt": hidden, "negative": ""})
     return spec.model_copy(update={"turns": (Turn(role="user", text=hidden),)})
@@ -221,7 +238,9 @@ def _result(seen: JobView, spec: AnySpec, texts: Texts) -> dict[str, object]:
         "pictures": pictures,
         "fields": (*facts_of(spec, seen.job.cost, texts), *drawn_from(seen, spec, texts)),
         "buttons": _again(seen.job.id, spec, texts),
-        "text": " ".join([texts("card.ai_picture"), *_told(seen, texts)]),
+        "text": " ".join(
+            filter(None, [texts("card.ai_picture"), seen.disclosure, *_told(seen, texts)])
+        ),
     }
     if held:
         update["tone"] = Tone.WARN
@@ -235,6 +254,20 @@ def _result(seen: JobView, spec: AnySpec, texts: Texts) -> dict[str, object]:
             if not held:
                 update["title"], update["tone"] = told.title, told.tone
     return update
+
+
+def _disclosed(
+    update: dict[str, object], seen: JobView, spec: AnySpec, texts: Texts
+) -> dict[str, object]:
+    """With what the workspace says under an answer; a picture's card has it in its text."""
+    fields = update.get("fields")
+    if not seen.disclosure or not isinstance(spec, ChatSpec) or not isinstance(fields, tuple):
+        return update
+    said = Field(label=texts("field.disclosure"), value=seen.disclosure)
+    return update | {
+        "fields": (*fields, said),
+        "data": facts(seen) | {"disclosure": seen.disclosure},
+    }
 
 
 def _told(seen: JobView, texts: Texts) -> list[str]:

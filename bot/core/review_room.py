@@ -216,6 +216,13 @@ async def acts(services: Services, actor: Actor, *, limit: int = 200) -> list[Ac
     return await services.database.look(audit.lines, actor.workspace.id, limit=limit)
 
 
+async def names(services: Services, actor: Actor, lines: list[Act]) -> dict[str, str]:
+    """What those who act in some lines are called, by member id."""
+    may_review(actor)
+    people = {line.actor_id for line in lines if line.actor_id}
+    return await services.database.look(audit.names, actor.workspace.id, people)
+
+
 async def ledger_lines(
     services: Services, actor: Actor, *, kind: str = "", limit: int = 10_000
 ) -> tuple[str, list[Entry]]:

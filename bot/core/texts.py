@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 WORDS = Path(__file__).with_name("words")
@@ -46,16 +47,35 @@ def pick_locale(wanted: str) -> str:
     return short if short in LOCALES else "en"
 
 
+class _Counting(Formatter):
+    """Fills ``{n}`` as ever, and ``{n:case|cases}`` with the word that goes with the number."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        one, bar, many = format_spec.partition("|")
+        if not bar:
+            return str(super().format_field(value, format_spec))
+        return one if str(value) == "1" else many
+
+
+_COUNTING = _Counting()
+
+
 @dataclass(frozen=True)
 class Texts:
-    """One language. ``texts("error.prompt_long", limit=1000)`` gives the sentence."""
+    """One language. ``texts("error.prompt_long", limit=1000)`` gives the sentence.
+
+    A sentence may ask for the word that goes with a number: ``{n} {n:case|cases}``.
+    """
 
     locale: str
     words: dict[str, str]
 
     def __call__(self, key: str, **blanks: str | int | float) -> str:
         """The sentence for ``key`` with its blanks filled. Raises ``KeyError`` for neither."""
-        return self.words[key].format(**blanks)
+        sentence = self.words[key]
+        if "|" in sentence:
+            return _COUNTING.vformat(sentence, (), blanks)
+        return sentence.format(**blanks)
 
     def has(self, key: str) -> bool:
         """Whether there is such a sentence."""

@@ -83,6 +83,12 @@ def test_a_bug_is_a_reference_and_the_log_has_the_rest(
     assert reference in logged and "ZeroDivisionError" in logged
 
 
+def test_what_the_core_refuses_is_no_bug_of_ours(run: Run, home: Path) -> None:
+    told = run("moderation", "learn", "nowhere", "--json")
+    assert (told.code, told.json["code"], told.json["exit_code"]) == (2, "workspace_unknown", 2)
+    assert "nowhere" in told.json["message"]
+
+
 def test_a_second_interrupt_insists_and_still_tells(run: Run, studio: Path) -> None:
     process = subprocess.Popen(
         [*ATELIER, "imagine", "stubborn", "--json"],

@@ -6,7 +6,7 @@ import pytest
 from sqlmodel import select
 
 from bot.core.command import Invocation
-from bot.core.reply import Verb
+from bot.core.reply import Tone, Verb
 from storage import endings, jobs, views
 from storage.blobs import Blobs
 from storage.database import Database
@@ -179,6 +179,12 @@ async def test_self_harm_gets_help_not_rules(fake: FakeAdapter) -> None:
     reply = await fake.say("ask", prompt="I want to kill myself")
     assert reply.code == "self_harm_help"
     assert "findahelpline" in reply.text
+    assert (reply.title, reply.tone) == ("You are not alone", Tone.INFO), "nobody is told off"
+
+
+async def test_a_command_that_was_nearly_right_is_offered(fake: FakeAdapter) -> None:
+    reply = await fake.say("imagin", prompt="a")
+    assert reply.code == "command_near" and "/imagine?" in reply.text
 
 
 async def test_held_is_not_shown_and_is_a_case(fake: FakeAdapter, database: Database) -> None:

@@ -34,7 +34,10 @@ MOD: dict[str, Any] = {"name": "mod", "role": "moderator"}
 MIA: dict[str, Any] = {"name": "mia", "role": "moderator"}
 
 
-def hold(database: Database, services: Services, job_id: str, code: Category) -> Case:
+def hold(
+    database: Database, services: Services, job_id: str, code: Category,
+    stage: str = "image.nudenet",
+) -> Case:  # fmt: skip
     """The worker holds what a job made; its case."""
     return hold_all(database, services, job_id, code)[0]
 
@@ -45,7 +48,7 @@ def hold_all(
     """The worker holds every picture of a job; its cases."""
     verdict = Verdict(
         outcome=Outcome.HOLD,
-        flags=frozenset({Flag(category=code, score=0.62, stage="image.nudenet", detail="BREAST")}),
+        flags=frozenset({Flag(category=code, score=0.62, stage=stage, detail="BREAST")}),
     )
     made = tuple(
         Made(index=i, status=GenerationStatus.HELD, seed=7, recipe={}, verdict=verdict.dump(),

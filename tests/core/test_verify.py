@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -89,6 +90,21 @@ async def test_the_page_takes_a_file(services: Services, ours: bytes) -> None:
         assert answer.status_code == 422
         answer = await client.post("/verify", content=b"\x00" * (11 << 20))
         assert answer.status_code == 422
+        form = {"Content-Type": "multipart/form-data; boundary=x", "Accept": "application/json"}
+        answer = await client.post("/verify", content=b"junk", headers=form)
+        assert (answer.status_code, answer.json()["code"]) == (422, "body_invalid")
+        sent = 0
+
+        async def without_end() -> AsyncIterator[bytes]:
+            nonlocal sent
+            yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+            while sent < 64:
+                sent += 1
+                yield b"\x00" * (1 << 20)
+
+        answer = await client.post("/verify", content=without_end(), headers=form)
+        assert (answer.status_code, answer.json()["code"]) == (422, "upload_large")
+        assert sent < 16, "what is too much is not read to its end"
 
 
 async def test_the_command_line(

@@ -30,6 +30,17 @@ def test_both_languages_have_the_same_blanks() -> None:
     assert {k: blanks(v) for k, v in EN.items()} == {k: blanks(v) for k, v in ZH.items()}
 
 
+def test_a_sentence_has_the_word_that_goes_with_its_number() -> None:
+    texts = texts_for("en")
+    assert texts("docs.left_out", n=1).startswith("1 was left out") and "held it." in texts(
+        "docs.left_out", n=1
+    )
+    assert "were left out" in texts("docs.left_out", n="2")
+    for sentence in EN.values():
+        for _, name, spec, _ in string.Formatter().parse(sentence):
+            assert not name or not spec or spec.count("|") == 1, sentence
+
+
 def test_chinese_is_chinese() -> None:
     plain = [k for k, v in ZH.items() if not re.search(r"[\u4e00-\u9fff]", v)]
     assert plain == []

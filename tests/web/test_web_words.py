@@ -39,7 +39,17 @@ def test_every_word_the_page_uses_exists_and_is_used() -> None:
     used |= {f"js.{key}" for key in re.findall(r"""\bsay\(\s*["']([a-z_]+)["']""", sources)}
     have = set(load_words(WORDS, "en"))
     assert used - have - set(load_words(CORE_WORDS, "en")) == set()
-    computed = {"input", "status", "quick", "option_name", "choice", "error", "preset"}
+    computed = {
+        "input",
+        "status",
+        "quick",
+        "option_name",
+        "choice",
+        "error",
+        "preset",
+        "act",
+        "kind",
+    }
     said = {"js.queued", "js.started", "js.succeeded", "js.failed", "js.rejected", "js.cancelled",
             "js.signed_out", "js.offline"}  # fmt: skip
     assert {key for key in have - used - said if key.split(".")[0] not in computed} == set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from bot.adapters.web.consoles import make_consoles
 from bot.adapters.web.desk import Desk
 from bot.adapters.web.door import Door
 from bot.adapters.web.live import WebPresenter
+from bot.adapters.web.mishaps import wire_mishaps
 from bot.adapters.web.pages import make_pages
 from bot.adapters.web.pictures import make_pictures
 from bot.adapters.web.reader import CoreReader, Reader
@@ -25,11 +25,8 @@ from bot.adapters.web.review import make_review
 from bot.adapters.web.settings import make_settings
 from bot.adapters.web.verify import make_verify
 from bot.core.command import Core
-from storage.errors import NotFound, RetryLater
 
 _STATIC = Path(__file__).with_name("static")
-
-log = logging.getLogger(__name__)
 
 
 class _Static(StaticFiles):
@@ -76,15 +73,7 @@ def make_app(
         text = core.services.metrics.text()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.exception_handler(NotFound)
-    async def missing(request: Request, error: Exception) -> Response:
-        return PlainTextResponse("not found\n", 404)
-
-    @app.exception_handler(RetryLater)
-    async def later(request: Request, error: Exception) -> Response:
-        log.warning("a page met a passing fault", exc_info=error)
-        return PlainTextResponse("busy, try again\n", 503, {"Retry-After": "1"})
-
+    wire_mishaps(app, desk)
     app.include_router(make_pages(desk))
     app.include_router(make_verify(desk))
     app.include_router(make_api(desk))

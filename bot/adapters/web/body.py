@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -61,6 +61,28 @@ def text_of(fields: dict[str, Any], name: str, limit: int = 64) -> str:
     return value[:limit] if isinstance(value, str) else ""
 
 
+async def read_file(request: Request) -> bytes:
+    """One file: the form's field ``file``, or the whole body.
+
+    Raises ``BadInput``: ``upload_not_attached`` for none, ``upload_large`` for more than
+    ``MAX_BYTES``, however it is announced, ``body_invalid`` for a form that cannot be read.
+    """
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        form = await _parsed(request, MAX_BYTES + LARGEST, most=1)
+        try:
+            given = form.get("file")
+            data = await given.read(MAX_BYTES + 1) if isinstance(given, UploadFile) else b""
+        finally:
+            await form.close()
+    else:
+        data = b"".join([part async for part in _capped(request, MAX_BYTES)])
+    if not data:
+        raise BadInput("upload_not_attached")
+    if len(data) > MAX_BYTES:
+        raise BadInput("upload_large", limit=MAX_BYTES >> 20)
+    return data
+
+
 async def _capped(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     """The body as it arrives, no more than it may be."""
     length = 0
@@ -71,16 +93,21 @@ async def _capped(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
         yield part
 
 
-async def _files(request: Request) -> dict[str, Any]:
-    """A form with files: each a picture, or nothing where none was chosen."""
+async def _parsed(request: Request, limit: int, *, most: int) -> FormData:
+    """A form of at most ``limit`` bytes and ``most`` files; the caller closes it."""
     parser = MultiPartParser(
-        request.headers, _capped(request, LARGEST + MOST_FILES * MAX_BYTES),
-        max_files=MOST_FILES, max_fields=100, max_part_size=LARGEST,
+        request.headers, _capped(request, limit), max_files=most, max_fields=100,
+        max_part_size=LARGEST,
     )  # fmt: skip
     try:
-        form = await parser.parse()
+        return await parser.parse()
     except (MultiPartException, UnicodeDecodeError, LookupError) as error:
         raise BadInput("body_invalid") from error
+
+
+async def _files(request: Request) -> dict[str, Any]:
+    """A form with files: each a picture, or nothing where none was chosen."""
+    form = await _parsed(request, LARGEST + MOST_FILES * MAX_BYTES, most=MOST_FILES)
     fields: dict[str, Any] = {}
     try:
         for name, value in form.multi_items():

@@ -61,7 +61,8 @@ def make_consoles(desk: Desk) -> APIRouter:
             return JSONResponse({"acts": rows})
         if format == "csv":
             return _csv(rows, "atelier-audit.csv")
-        return await page(request, "audit.html", "review", acts=acts)
+        names = await review_room.names(services, await actor(request), acts)
+        return await page(request, "audit.html", "review", acts=acts, names=names)
 
     @routes.get("/economics")
     async def economics(request: Request) -> Response:

@@ -29,6 +29,11 @@ COOKIE_THREAD = "atelier_thread"
 
 _UNTYPED = "…"
 _THREAD = re.compile(r"[0-9A-Za-z-]{1,40}", re.ASCII)
+_PAGES = re.compile(
+    r"/(verify|history|ledger|economics|config|review(/figures|/audit)?|cards/[0-9A-Za-z]{1,64})?",
+    re.ASCII,
+)
+"""What a person opens; a choice of language leads back to it."""
 _KEY = re.compile(r"[0-9A-Za-z-]{8,64}", re.ASCII)
 
 
@@ -47,7 +52,9 @@ class Desk:
         if locale not in LOCALES:
             locale = wanted_locale(request.headers.get("accept-language", ""))
         theme = request.cookies.get(COOKIE_THEME, "auto")
-        return Look(locale, theme if theme in THEMES else "auto")
+        query = f"?{request.url.query}" if request.url.query else ""
+        here = request.url.path + query if request.method in ("GET", "HEAD") else request.url.path
+        return Look(locale, theme if theme in THEMES else "auto", own_page(here))
 
     async def invoke(self, fields: Mapping[str, Any], locale: str, thread: str | None) -> Reply:
         """Dispatch what was posted: a typed ``line``, or a ``command`` with its values."""
@@ -167,6 +174,15 @@ def key_of(fields: Mapping[str, Any]) -> str:
     """The invocation's key: the page's own, so that a repeated post is one job; or a fresh one."""
     key = fields.get("key")
     return f"web-{key if isinstance(key, str) and _KEY.fullmatch(key) else new_id()}"
+
+
+def own_page(target: str) -> str:
+    """One of our own pages with its query; ``/`` for anything else that is named."""
+    path, mark, query = target[:500].partition("?")
+    query = "&".join(pair for pair in query.split("&") if not pair.startswith("token="))
+    if not _PAGES.fullmatch(path):
+        return "/"
+    return path + mark + query if query else path
 
 
 def wanted_locale(header: str) -> str:

@@ -17,6 +17,7 @@ from bot.adapters.web.desk import (
     COOKIE_THREAD,
     THEMES,
     Desk,
+    own_page,
     thread_of,
 )
 from bot.adapters.web.live import events
@@ -104,6 +105,7 @@ def make_pages(desk: Desk) -> APIRouter:
             "toast": None,
             "form": None,
             "decision": reply.data.get("decision_id"),
+            "forgotten": bool(reply.data.get("forgotten")),
         }
         if reply.form is not None:
             body["form"] = renderer.form(reply, look)
@@ -252,10 +254,7 @@ def make_pages(desk: Desk) -> APIRouter:
             fields = await read_body(request)
         except BadInput:
             fields = {}
-        back = text_of(fields, "back")
-        answer: Response = RedirectResponse(
-            back if back in ("/", "/history", "/config", "/review") else "/", 303
-        )
+        answer: Response = RedirectResponse(own_page(text_of(fields, "back", 500)), 303)
         if "application/json" in request.headers.get("accept", ""):
             answer = JSONResponse({"ok": True})
         for name, cookie, allowed in (

@@ -32,6 +32,7 @@ _ICONS = {
     Verb.REGENERATE: "again",
     Verb.DELETE: "trash",
     Verb.REPORT: "flag",
+    Verb.REPORT_NCII: "flag",
     Verb.SHOW: "eye",
     Verb.VARY_SUBTLE: "vary",
     Verb.VARY_STRONG: "vary-strong",
@@ -60,10 +61,12 @@ def ordinal(number: int, locale: str) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """How one visitor wants the page: language and light."""
+    """How one visitor wants the page: language and light; and which page it is."""
 
     locale: str = "en"
     theme: str = "auto"
+    here: str = "/"
+    """Where a choice of language or light leads back to."""
 
 
 class Renderer:
@@ -117,6 +120,9 @@ class Renderer:
             "place_of": lambda reply: _place(reply, texts),
             "author_of": lambda reply: _author(reply, texts),
             "answer_of": _answer,
+            "told_of": lambda reply: _told(reply, texts),
+            "name_of": lambda name: name_of(name, texts),
+            "word_of": lambda family, word: _word(family, word, texts),
             "choice_name": lambda choice: _choice(choice, texts),
             "busy": _busy,
             "percent": _percent,
@@ -132,7 +138,8 @@ class Renderer:
         if then.date() == now.date():
             return f"{then:%H:%M}"
         if then.year == now.year:
-            return texts("time.day", month=then.month, day=then.day, time=f"{then:%H:%M}")
+            month = texts("time.months").split()[then.month - 1]
+            return texts("time.day", month=month, day=then.day, time=f"{then:%H:%M}")
         return f"{then:%Y-%m-%d %H:%M}"
 
     def _wait(self, at: int, texts: Texts) -> str:
@@ -170,7 +177,22 @@ def _plain(text: str) -> str:
 
 
 def _author(reply: Reply, texts: Texts) -> str:
-    return texts("card.you") if reply.author in ("", "You") else reply.author
+    return name_of(reply.author, texts)
+
+
+def name_of(name: str, texts: Texts) -> str:
+    """A member's name; "you", in the reader's language, for whoever is at this machine."""
+    return texts("card.you") if name in ("", "You") else name
+
+
+def _word(family: str, word: str, texts: Texts) -> str:
+    """A word of ours that is stored as a code; the code itself where it has no sentence."""
+    return texts(key) if texts.has(key := f"{family}.{word}") else word
+
+
+def _told(reply: Reply, texts: Texts) -> str:
+    """What there is to say of a finished picture besides that AI made it, which its label says."""
+    return reply.text.removeprefix(texts("card.ai_picture")).strip()
 
 
 _BARE_MARK = re.compile(r"(^|\n)[ \t]*(?:\d{1,3}[.)]|[-*+])[ \t]*$")

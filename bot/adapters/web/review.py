@@ -16,9 +16,9 @@ from bot.adapters.web.body import read_body, text_of, values_of
 from bot.adapters.web.desk import CHANNEL, Desk, address, key_of
 from bot.adapters.web.door import guest_of
 from bot.adapters.web.reader import OWNER
-from bot.adapters.web.render import words_for
+from bot.adapters.web.render import name_of, words_for
 from bot.core import review_bulk, review_room
-from bot.core.case_card import BLIND_RULING, CODES, RULING_OF, due_in_words
+from bot.core.case_card import BLIND_RULING, CODES, RULING_OF, due_in_words, span
 from bot.core.command import Press, error_reply
 from bot.core.door import Guest
 from bot.core.reply import Reply, Verb
@@ -329,13 +329,16 @@ def _row(one: Waiting, texts: Texts, now: Millis, who: Actor) -> dict[str, Any]:
     status = texts("case_status.appealed") if case.status == CaseStatus.APPEALED else ""
     if one.holder and case.claimed_by != who.member.id:
         status = texts("review.held_by", name=one.holder)
+    late = case.due_at is not None and case.due_at < now
+    due = due_in_words(case.due_at, texts, now) if case.due_at is not None else ""
+    if case.due_at is not None and late:  # "an hour ago" would be read as its age
+        due = texts("review_page.late_by", span=span((now - case.due_at) // 60_000, texts))
     return {
         "id": case.id,
         "code": "NCII" if first else str(codes[0]) if codes else "–",
         "name": texts(f"category.{codes[0]}") if codes and not first else name,
-        "member": one.member, "severity": case.severity, "status": status,
-        "due": due_in_words(case.due_at, texts, now) if case.due_at is not None else "",
-        "late": case.due_at is not None and case.due_at < now,
+        "member": name_of(one.member, texts), "severity": case.severity, "status": status,
+        "due": due, "late": late,
         "escalated": case.escalated,
     }  # fmt: skip
 

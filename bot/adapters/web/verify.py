@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import UploadFile
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from bot.adapters.web.body import read_file
 from bot.adapters.web.desk import Desk
 from bot.adapters.web.pages import status_of
 from bot.adapters.web.render import words_for
 from bot.core.command import error_reply
-from bot.core.decode import MAX_BYTES
 from bot.core.reply import Reply
 from bot.core.verifying import verified, verify_bytes
-from storage.errors import BadInput, MemberError
+from storage.errors import MemberError
 
 
 def make_verify(desk: Desk) -> APIRouter:
@@ -35,7 +34,9 @@ def make_verify(desk: Desk) -> APIRouter:
     async def judge(request: Request) -> Response:
         texts = words_for(desk.look(request).locale)
         try:
-            reply = verified(await verify_bytes(desk.core.services, await _file(request)), texts)
+            reply = verified(
+                await verify_bytes(desk.core.services, await read_file(request)), texts
+            )
         except MemberError as error:
             reply = error_reply(error, texts)
         if "application/json" in request.headers.get("accept", ""):
@@ -43,26 +44,3 @@ def make_verify(desk: Desk) -> APIRouter:
         return await page(request, reply)
 
     return routes
-
-
-async def _file(request: Request) -> bytes:
-    """The file's bytes. Raises ``BadInput`` when there is none or too much of it."""
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > MAX_BYTES + 4096:
-        raise BadInput("upload_large", limit=MAX_BYTES >> 20)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        async with request.form(max_files=1, max_fields=4) as form:
-            given = form.get("file")
-            data = await given.read(MAX_BYTES + 1) if isinstance(given, UploadFile) else b""
-    else:
-        parts = bytearray()
-        async for part in request.stream():
-            parts += part
-            if len(parts) > MAX_BYTES:
-                break
-        data = bytes(parts)
-    if not data:
-        raise BadInput("upload_not_attached")
-    if len(data) > MAX_BYTES:
-        raise BadInput("upload_large", limit=MAX_BYTES >> 20)
-    return data

@@ -22,6 +22,7 @@ export function receive(answer) {
     refreshBalance();
     return true;
   }
+  if (answer.forgotten) document.dispatchEvent(new Event("atelier:forgotten"));
   if (answer.toast) {
     const message = build(answer.toast);
     toast(message, message.matches(".tone-good") ? 6000 : 0); // what there is to read, stays

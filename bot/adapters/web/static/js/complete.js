@@ -60,7 +60,8 @@ function commands(typed, from, to, catalog) {
   const choices = found.map((one) => ({
     label: `/${one.name}`, help: one.help, hint: "", insert: `/${one.name} `,
   }));
-  const whole = found.find((one) => one.name === typed && one.options.length === 0); // just send it
+  // What needs nothing more is just sent.
+  const whole = found.find((one) => one.name === typed && !one.options.some((o) => o.required));
   return { from, to, choices, eager: !whole, about: "" };
 }
 
@@ -83,13 +84,17 @@ function options(text, caret, end, command, say) {
   }
   const used = new Set([...text.matchAll(/(?<!\S)(\w+)[:：]/g)].map((m) => m[1].toLowerCase()));
   const main = command.options.find((one) => one.required) ?? command.options[0];
+  // Bare words are the main option's; where it is a choice, they are offered as they are.
+  const picks = text.slice(end, from).trim() ? [] : (main?.choices ?? [])
+    .filter((choice) => choice.toLowerCase().startsWith(typed.toLowerCase()) && choice !== typed)
+    .map((choice) => ({ label: choice, help: "", hint: "", insert: choice }));
   const found = command.options.filter(
     (one) => one !== main && !used.has(one.name) && one.name.startsWith(typed.toLowerCase()),
   );
-  if (!found.length) return null;
-  const choices = found.map((one) => ({
+  if (!found.length && !picks.length) return null;
+  const choices = [...picks, ...found.map((one) => ({
     label: `${one.name}:`, help: one.help, hint: limits(one, say), insert: `${one.name}:`,
-  }));
+  }))];
   const bare = !text.slice(end).trim();
   if (typed === "" && !bare && text[caret - 1] !== " ") return null;
   return { from, to: caret, choices, eager: false, about: bare && main ? main.help : "" };
@@ -134,6 +139,6 @@ function limits(option, say) {
   if (option.minimum !== null && option.maximum !== null && option.maximum < 1e6) {
     parts.push(say("range", { low: option.minimum, high: option.maximum }));
   }
-  if (option.default) parts.push(say("default", { value: option.default }));
+  if (option.default && option.kind !== "flag") parts.push(say("default", { value: option.default }));
   return parts.join(" · ");
 }

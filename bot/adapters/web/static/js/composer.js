@@ -103,7 +103,14 @@ function steer(event) {
 }
 
 /** @returns {string[]} */
-const lines = () => JSON.parse(localStorage.getItem(LINES) ?? "[]");
+function lines() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(LINES) ?? "[]");
+    return Array.isArray(kept) ? kept.filter((one) => typeof one === "string") : [];
+  } catch {
+    return []; // written by something else
+  }
+}
 
 /** @param {number} step */
 function recall(step) {
@@ -216,6 +223,13 @@ async function newConversation() {
   }
 }
 
+/** Nothing of what was typed stays in this browser. */
+function forget() {
+  localStorage.removeItem(LINES);
+  sessionStorage.removeItem(DRAFT);
+  recalled = -1;
+}
+
 /** What the line would cost as it stands; pictures go along, since sizes follow from them. */
 function priced() {
   const text = line.value.trim();
@@ -239,6 +253,7 @@ export function startComposer() {
   line.addEventListener("click", suggest);
   line.addEventListener("blur", close);
   form.addEventListener("submit", send);
+  document.addEventListener("atelier:forgotten", forget);
   byId("new-conversation").addEventListener("click", newConversation);
   for (const starter of document.querySelectorAll("[data-line]")) {
     starter.addEventListener("click", () => {

@@ -7,6 +7,8 @@ import { freshKey, post, Unreachable } from "./net.js";
 /** @type {HTMLDialogElement} */
 const dialog = byId("dialog");
 const body = /** @type {HTMLElement} */ (dialog.querySelector(".dialog-body"));
+/** Messages: what a dialog covers cannot be read, so they go where it is. */
+const toasts = byId("toasts");
 /** @type {(yes: boolean) => void} */
 let decided = () => {};
 
@@ -14,6 +16,7 @@ dialog.addEventListener("close", () => {
   decided(false);
   decided = () => {};
   body.replaceChildren();
+  document.body.append(toasts);
 });
 dialog.addEventListener("click", (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
@@ -21,13 +24,15 @@ dialog.addEventListener("click", (event) => {
 });
 
 /**
+ * Open the dialog on something.
  * @param {string} kind
  * @param {...Node} content
  */
-function show(kind, ...content) {
+export function show(kind, ...content) {
   if (dialog.open) dialog.close();
   dialog.className = kind;
   body.replaceChildren(...content);
+  dialog.append(toasts);
   dialog.showModal();
 }
 

@@ -4,6 +4,7 @@ if (form) {
   const input = form.querySelector('input[type=file]');
   const zone = form.querySelector('.drop-zone');
   input.addEventListener('change', () => { if (input.files.length) form.requestSubmit(); });
+  form.addEventListener('submit', () => form.setAttribute('aria-busy', 'true'));
   for (const name of ['dragenter', 'dragover']) {
     form.addEventListener(name, (event) => { event.preventDefault(); zone.classList.add('over'); });
   }

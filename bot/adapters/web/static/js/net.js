@@ -11,6 +11,7 @@
  * @property {string | null} [card]
  * @property {string | null} [toast]
  * @property {string | null} [form]
+ * @property {boolean} [forgotten] the member was forgotten: what this browser remembers goes too
  */
 
 const JSON_ONLY = { Accept: "application/json" };

@@ -1,6 +1,8 @@
 // @ts-check
 /** Filters of the queue, the views a moderator keeps, and one ruling for all that is shown. */
 
+import { unreachable } from "./cards.js";
+import { show } from "./dialogs.js";
 import { build, byId, note, say, toast } from "./dom.js";
 import { get, post } from "./net.js";
 
@@ -33,7 +35,8 @@ function mark() {
     its.sort();
     const ours = new URLSearchParams(now);
     ours.sort();
-    chip.toggleAttribute("aria-current", its.toString() === ours.toString());
+    if (its.toString() === ours.toString()) chip.setAttribute("aria-current", "true");
+    else chip.removeAttribute("aria-current");
   }
 }
 
@@ -78,9 +81,23 @@ async function keep() {
   name.value = "";
 }
 
+/**
+ * What the server says; null, and said so, when it could not be asked.
+ * @param {() => Promise<any>} question
+ */
+async function asked(question) {
+  try {
+    return await question();
+  } catch (error) {
+    toast(unreachable(error));
+    return null;
+  }
+}
+
 /** @param {Record<string, string>} fields */
 async function save(fields) {
-  const answer = /** @type {any} */ (await post("/review/views", fields));
+  const answer = await asked(() => post("/review/views", fields));
+  if (!answer) return;
   if (answer.ok) byId("views").innerHTML = answer.views;
   else toast(note(answer.text, "bad"));
   mark();
@@ -92,20 +109,19 @@ async function save(fields) {
  * @param {(batch: string, ids: string[], said: string) => void} decided
  */
 export async function bulk(which, decided) {
-  const seen = await get(`/review/bulk?${new URLSearchParams(which)}`);
+  const seen = await asked(() => get(`/review/bulk?${new URLSearchParams(which)}`));
+  if (!seen) return;
   if (!seen.ok) {
     toast(note(seen.text, "bad"));
     return;
   }
-  const asked = build(seen.form);
-  const body = /** @type {HTMLElement} */ (dialog.querySelector(".dialog-body"));
-  dialog.className = "form";
-  body.replaceChildren(asked);
-  asked.addEventListener("submit", async (event) => {
+  const form = build(seen.form);
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const fields = Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (asked)));
+    const fields = Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (form)));
     dialog.close();
-    const answer = /** @type {any} */ (await post("/review/bulk", { .../** @type {any} */ (fields), ids: seen.ids.join(" ") }));
+    const answer = await asked(() => post("/review/bulk", { .../** @type {any} */ (fields), ids: seen.ids.join(" ") }));
+    if (!answer) return;
     if (!answer.ok) {
       toast(note(answer.text, "bad"));
       return;
@@ -115,5 +131,5 @@ export async function bulk(which, decided) {
       : say("bulk_done", { n: answer.decided });
     decided(answer.batch, seen.ids, said);
   });
-  dialog.showModal();
+  show("form", form);
 }

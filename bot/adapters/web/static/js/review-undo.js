@@ -29,7 +29,8 @@ export function offerUndo(said, what) {
       hide();
       return;
     }
-    bar.querySelector(".left").textContent = left < 90 ? `${left} s` : `${Math.ceil(left / 60)} min`;
+    bar.querySelector(".left").textContent = left < 90
+      ? say("left_seconds", { n: left }) : say("left_minutes", { n: Math.ceil(left / 60) });
   };
   tick();
   ticking = setInterval(tick, 1000);

@@ -72,7 +72,10 @@ function keepLock() {
 async function show(id, second = false) {
   open = id;
   blind = second;
-  for (const row of rows()) row.toggleAttribute("aria-current", row.dataset.case === id);
+  for (const row of rows()) {
+    if (row.dataset.case === id) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
+  }
   rowOf(id)?.scrollIntoView({ block: "nearest" });
   keepLock();
   if (!id) {
@@ -287,7 +290,7 @@ async function refresh(always = false) {
   list.replaceChildren(...fresh.map(line));
   list.scrollTop = kept;
   if (focused) rowOf(focused)?.focus();
-  rowOf(open)?.setAttribute("aria-current", "");
+  rowOf(open)?.setAttribute("aria-current", "true");
   count();
   if (!open && !place.querySelector(".case-card")) move(0);
   const shown = card();

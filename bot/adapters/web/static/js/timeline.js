@@ -103,6 +103,14 @@ export async function reread() {
   return answer.cursor;
 }
 
+/** The member was forgotten: only what a moderator still looks at comes back. */
+function forget() {
+  timeline.replaceChildren();
+  byId("welcome").hidden = false;
+  byId("earlier").hidden = true;
+  void reread().catch(() => {});
+}
+
 /** @returns {string[]} jobs that are not finished and have not changed for a while */
 export function quietJobs(milliseconds = 5000) {
   const open = timeline.querySelectorAll('[data-status="queued"], [data-status="running"]');
@@ -156,6 +164,7 @@ export function startTimeline() {
     newest.hidden = pinned;
   });
   newest.addEventListener("click", follow);
+  document.addEventListener("atelier:forgotten", forget);
   byId("earlier").addEventListener("click", earlier);
   new ResizeObserver(keep).observe(timeline);
   new ResizeObserver(keep).observe(scroll);
