@@ -18,7 +18,9 @@ export function receive(answer) {
     return false;
   }
   if (answer.card && answer.job) {
+    const shown = document.getElementById(`job-${answer.job}`);
     put(answer.job, answer.card, { follow: true });
+    if (!shown && !byId("timeline")) dialogs.card(answer.card); // no channel here to put it into
     refreshBalance();
     return true;
   }

@@ -13,8 +13,8 @@ const toasts = byId("toasts");
 let decided = () => {};
 
 dialog.addEventListener("close", () => {
-  decided(false);
-  decided = () => {};
+  if (dialog.open) return; // closing is told late: it shows something else already
+  settle();
   body.replaceChildren();
   document.body.append(toasts);
 });
@@ -23,12 +23,20 @@ dialog.addEventListener("click", (event) => {
   if (target === dialog || target.closest("[data-close]")) dialog.close();
 });
 
+/** A question that was not answered with yes is answered with no. */
+function settle() {
+  const answer = decided;
+  decided = () => {};
+  answer(false);
+}
+
 /**
  * Open the dialog on something.
  * @param {string} kind
  * @param {...Node} content
  */
 export function show(kind, ...content) {
+  settle();
   if (dialog.open) dialog.close();
   dialog.className = kind;
   body.replaceChildren(...content);
@@ -37,12 +45,13 @@ export function show(kind, ...content) {
 }
 
 /**
- * Ask before acting.
+ * Ask before acting. What the dialog showed before, a card, is there again afterwards.
  * @param {string} question
  * @param {string} yes what the acting button says
  * @returns {Promise<boolean>}
  */
 export function confirm(question, yes) {
+  const before = dialog.open ? { kind: dialog.className, nodes: [...body.childNodes] } : null;
   const heading = make("h2", "", question);
   heading.id = "dialog-question";
   dialog.setAttribute("aria-labelledby", heading.id);
@@ -54,10 +63,15 @@ export function confirm(question, yes) {
   show("question", heading, actions);
   keep.focus();
   return new Promise((resolve) => {
-    decided = resolve;
+    const answer = (/** @type {boolean} */ sure) => {
+      if (before) show(before.kind, ...before.nodes);
+      resolve(sure);
+    };
+    decided = answer;
     act.addEventListener("click", () => {
-      resolve(true);
+      decided = () => {};
       dialog.close();
+      answer(true);
     });
   });
 }

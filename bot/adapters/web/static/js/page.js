@@ -1,7 +1,7 @@
 // @ts-check
 /** Where every page begins. */
 
-import { unreachable } from "./cards.js";
+import { refresh, unreachable } from "./cards.js";
 import * as dialogs from "./dialogs.js";
 import { byId, toast } from "./dom.js";
 import { get, html, post } from "./net.js";
@@ -37,6 +37,30 @@ if (byId("timeline")) {
   startLive();
 }
 document.documentElement.dataset.ready = "";
+
+/** A card in the dialog is not in the live channel: it is asked for until it is finished. */
+setInterval(() => {
+  const card = /** @type {HTMLElement | null} */ (
+    document.querySelector('dialog[open] .card:is([data-status="queued"], [data-status="running"])')
+  );
+  if (card && !document.hidden) refresh(card.dataset.job ?? "").catch(() => {});
+}, 2000);
+
+/** The history shows what became of what was pressed in a card of its. */
+let acted = false;
+const dialog = byId("dialog");
+dialog?.addEventListener("submit", () => (acted = true), true);
+dialog?.addEventListener("close", async () => {
+  if (dialog.open || !acted || !byId("tiles")) return;
+  acted = false;
+  try {
+    const fresh = new DOMParser().parseFromString(await html(location.href), "text/html");
+    const tiles = fresh.getElementById("tiles");
+    if (tiles) byId("tiles").replaceWith(tiles);
+  } catch {
+    // what is there is old, and still true enough
+  }
+});
 
 document.addEventListener("click", async (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
