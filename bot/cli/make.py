@@ -20,6 +20,7 @@ from bot.cli.timeline import Moment, check_trace, heard, save_trace
 from bot.cli.trouble import EXIT_FAILED, explain
 from bot.core.command import Invocation, Who
 from bot.core.reply import Reply
+from bot.core.texts import credits_in_words, texts_for
 from bot.instance import make_home
 from bot.settings import BotSettings, load_settings
 from storage import outbox
@@ -62,8 +63,6 @@ def run(
     except BadOut as error:
         ended, files = _refused("out_invalid", f"{error.problem}; {error.cure}.", 2), []
     except MemberError as error:  # raised by us before there was a core to put it into words
-        from bot.core.texts import texts_for
-
         text = texts_for("en")(f"error.{error.code}", **error.params)
         ended, files = _refused(error.code, text, error.exit_code), []
     except OperatorError as error:
@@ -259,7 +258,7 @@ def _tell(command: str, ended: Ended, files: list[str], screen: Screen, *, json:
     if reply.status is JobStatus.SUCCEEDED and not ended.exit_code:
         facts_shown = [f"seed {reply.data.get('seed')}"]
         if reply.data.get("cost") is not None:
-            facts_shown.append(f"{reply.data['cost']} credits")
+            facts_shown.append(credits_in_words(reply.data["cost"], texts_for("en")))
         if reply.data.get("run_ms") is not None:
             facts_shown.append(f"{reply.data['run_ms'] / 1000:.1f} s")
         screen.note(", ".join(facts_shown))

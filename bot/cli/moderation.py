@@ -134,7 +134,8 @@ def run_try(text: str, *, json: bool) -> int:
     sys.stdout.write(f"{judgement.verdict.outcome.word} in {judgement.ms:.0f} ms\n")
     for code, score in sorted(scores.items(), key=lambda item: -item[1]):
         lines = policy.of(code)  # type: ignore[arg-type]
-        sys.stdout.write(f"  {code:6}{score:7.3f}   hold {lines.hold}  block {lines.block}\n")
+        hold, block = ("–" if line is None else f"{line:g}" for line in (lines.hold, lines.block))
+        sys.stdout.write(f"  {code:6}{score:7.3f}   hold {hold:5} block {block}\n")
     for flag in sorted(judgement.verdict.flags, key=lambda f: -f.score):
         sys.stdout.write(f"  {flag.category} {flag.score:.2f} {flag.stage} {flag.detail}\n")
     return 0

@@ -3,8 +3,9 @@
     /imagine a red apple seed:7 style:flat negative:"blurry, dark"
 
 Free text is the command's first text option (the prompt); ``name:value`` is an option only when
-the command has an option of that name, so that ``a clock at 12:30`` stays text. A value with
-spaces goes in quotes; ``\\seed:7`` is text. A line without a slash is a question.
+the command has an option of that name, so that ``a clock at 12:30`` stays text. Where a command's
+first option is a choice, its first word may be one: ``/privacy forget``. A value with spaces goes
+in quotes; ``\\seed:7`` is text. A line without a slash is a question.
 """
 
 from __future__ import annotations
@@ -61,12 +62,15 @@ def _split_once(text: str) -> tuple[str, str, str]:
 
 
 def _main_option(info: CommandInfo | None) -> str:
-    """The option that free text fills: the first required text, else the first text."""
+    """The option that free text fills: the first required text, else the first text, else the
+    first of all."""
     if info is None:
         return "prompt"
     texts = [option for option in info.options if option.kind in ("text", "long")]
     required = [option for option in texts if option.required]
-    return (required or texts)[0].name if texts else "prompt"
+    if texts:
+        return (required or texts)[0].name
+    return info.options[0].name if info.options else "prompt"
 
 
 def _values(rest: str, info: CommandInfo) -> dict[str, str]:
@@ -93,6 +97,9 @@ def _values(rest: str, info: CommandInfo) -> dict[str, str]:
     free.append(rest[at:])
     main = _main_option(info)
     text = re.sub(r"[ \t]{2,}", " ", "".join(free)).strip()
+    lead, word = info.options[0], text.split(maxsplit=1)[0] if text else ""
+    if lead.name not in values and lead.choices and _fits(word, lead):
+        values[lead.name], text = word.casefold(), text[len(word) :].strip()
     if main in values and text:
         values[main] = f"{text} {values[main]}"
     elif text:

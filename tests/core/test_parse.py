@@ -7,6 +7,7 @@ import pytest
 from bot.adapters.web.live import WebPresenter
 from bot.core.command import CommandInfo
 from bot.core.parse import parse_line
+from bot.root import known_commands
 from tests.web.fakes import FakeStudio, make_core
 
 
@@ -122,3 +123,20 @@ def test_nothing_typed_is_lost(catalog: list[CommandInfo]) -> None:
         for word in line.replace("：", ":").replace("\\", " ").split()[1:]:
             for part in word.strip('"“”「」').split(":"):
                 assert part.strip('"“”「」').casefold() in kept.casefold()
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("/privacy forget", {"action": "forget"}),
+        ("/privacy Export", {"action": "export"}),
+        ("/privacy nonsense", {"action": "nonsense"}),
+        ("/docs remove handbook.md", {"action": "remove", "document": "handbook.md"}),
+        ("/docs action:list remove", {"action": "list", "document": "remove"}),
+        ("/mod try a text to try", {"action": "try", "text": "a text to try"}),
+        ("/config set path:persona value:brief",
+         {"action": "set", "path": "persona", "value": "brief"}),
+    ],
+)  # fmt: skip
+def test_a_first_word_may_be_the_first_option_s_choice(line: str, values: dict[str, str]) -> None:
+    assert parse_line(line, known_commands("en")).values == values

@@ -24,10 +24,9 @@ from storage.schema import Platform
 from storage.workspaces import Actor
 from tests.conftest import HandClock, actor
 from tests.shooting import LOCALES, run, studio
-from tests.web.browsing import serving
+from tests.web.browsing import FLAGS, chromium, serving
 from tests.web.fakes import TOKEN
 from tests.web.held import hold
-from tests.web.test_web_browser import FLAGS, chromium
 
 HOUR = 3_600_000
 PROMPTS = (

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from playwright.async_api import Page, expect
 
 from bot.core.attachment import Attachment
-from tests.web.test_web_browser import Site, browser, site, visit
+from tests.web.site import Site, browser, site, visit
 
 __all__ = ["browser", "site", "visit"]  # fixtures
 

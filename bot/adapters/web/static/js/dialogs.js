@@ -14,9 +14,9 @@ let decided = () => {};
 
 dialog.addEventListener("close", () => {
   if (dialog.open) return; // closing is told late: it shows something else already
-  settle();
   body.replaceChildren();
   document.body.append(toasts);
+  settle(); // last: a no may open again what was there before
 });
 dialog.addEventListener("click", (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
