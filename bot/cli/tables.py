@@ -169,7 +169,9 @@ def run_models(*, json: bool) -> int:
         "name", "kind", "here", "size", "memory", "source", "revision", "licence", box=None
     )
     for row in rows:
-        here = "yes" if row["present"] else "at first start" if row["source"] == "starter" else "no"
+        here = (
+            "yes" if row["present"] else "when first used" if row["source"] == "starter" else "no"
+        )
         name = f"{row['name']} *" if row["default"] else str(row["name"])
         table.add_row(
             name, str(row["kind"]), here, _megabytes(row["size_bytes"]),
@@ -193,7 +195,9 @@ def run_models(*, json: bool) -> int:
 
 
 def _megabytes(count: Any) -> str:
-    return f"{int(count) / 1e6:,.0f} MB" if count else "?"
+    if not count:
+        return "?"
+    return f"{int(count) / 1e6:,.0f} MB" if int(count) >= 500_000 else "< 1 MB"
 
 
 def run_ledger_verify(*, json: bool) -> int:
