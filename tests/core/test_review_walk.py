@@ -39,12 +39,13 @@ def hold(
     stage: str = "image.nudenet",
 ) -> Case:  # fmt: skip
     """The worker holds what a job made; its case."""
-    return hold_all(database, services, job_id, code)[0]
+    return hold_all(database, services, job_id, code, stage=stage)[0]
 
 
 def hold_all(
-    database: Database, services: Services, job_id: str, code: Category, count: int = 1
-) -> list[Case]:
+    database: Database, services: Services, job_id: str, code: Category, count: int = 1,
+    stage: str = "image.nudenet",
+) -> list[Case]:  # fmt: skip
     """The worker holds every picture of a job; its cases."""
     verdict = Verdict(
         outcome=Outcome.HOLD,
