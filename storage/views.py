@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, Text, cast, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from storage import jobs, review
+from storage.export import FORGOTTEN
 from storage.linking import identities
 from storage.models import Appeal, Case, Decision, Generation, Job, Member, Workspace
 from storage.places import Place as Place
@@ -137,10 +138,13 @@ def history(
     before: str | None = None,
     now: Millis,
 ) -> list[JobView]:
-    """The newest jobs of a workspace (or one member), newest first, older than job ``before``."""
+    """The newest jobs of a workspace (or one member), newest first, older than job ``before``.
+
+    Without those of people who asked to be forgotten: there is nothing left on their cards.
+    """
     query = (
         select(Job)
-        .where(Job.workspace_id == workspace_id)
+        .where(Job.workspace_id == workspace_id, _remembered())
         .order_by(col(Job.id).desc())
         .limit(limit)
     )
@@ -150,6 +154,10 @@ def history(
         query = query.where(col(Job.id) < before)
     places: dict[str, Place] = {}
     return [_view(session, job, now, places) for job in session.exec(query)]
+
+
+def _remembered() -> ColumnElement[bool]:
+    return cast(Job.address, Text).not_like(f"%{FORGOTTEN}%")
 
 
 @across(Across.PERSON)
@@ -162,7 +170,7 @@ def elsewhere(
     rows = session.exec(
         select(Job, Workspace)
         .join(Workspace, col(Workspace.id) == col(Job.workspace_id))
-        .where(col(Job.member_id).in_(others))
+        .where(col(Job.member_id).in_(others), _remembered())
         .order_by(col(Job.id).desc())
         .limit(limit)
     ).all()

@@ -42,11 +42,13 @@ def case_card(
     marks: Sequence[Mark] = (),
     blind: bool = False,
     steal: bool = False,
+    translates: bool = True,
 ) -> Reply:
     """One case with its context. A picture is always veiled; adapters show it on a click.
 
     ``marks`` are listed words of the prompt as :func:`shown_prompt` gives it. ``blind`` hides what
     was decided: for a second look. ``steal`` offers to take somebody else's lock over.
+    Without ``translates`` no model here reads other languages, and no translation is promised.
     """
     case = seen.case
     if is_sealed(case.verdict):
@@ -57,7 +59,9 @@ def case_card(
         reason = ", ".join(filter(None, (texts("case.reported_only"), reason)))
     prompt = shown_prompt(seen)
     language = language_of(prompt)
-    lines = [f"> {_marked(prompt, marks)}" if prompt else "", _translated(seen, language, texts)]
+    waits = translates and _wanted(seen, language, texts) and not _text_of(seen, texts.locale)
+    translated = _translated(seen, language, texts, waits=waits)
+    lines = [f"> {_marked(prompt, marks)}" if prompt else "", translated]
     if seen.made.text:
         # Bars of its own would end the veil too early.
         lines.append(f"||{seen.made.text[:1000].replace('|', '¦')}||")
@@ -96,7 +100,7 @@ def case_card(
             "alike": 0 if blind else seen.alike, "late": late, "blind": blind,
             "member_id": seen.member.id, "language": language,
             "code": str(codes[0]) if codes else "",
-            "translating": _wanted(seen, language, texts) and not _text_of(seen, texts.locale),
+            "translating": waits,
         },
     )  # fmt: skip
 
@@ -155,14 +159,16 @@ def _text_of(seen: CaseView, locale: str) -> str:
     return next((row.text for row in seen.translations if row.locale == locale), "")
 
 
-def _translated(seen: CaseView, language: str, texts: Texts) -> str:
+def _translated(seen: CaseView, language: str, texts: Texts, *, waits: bool) -> str:
     """The machine translation, under its label; or that one is on its way."""
     if not _wanted(seen, language, texts):
         return ""
     name = texts(f"language.{language}")
+    if waits:
+        return f"*{texts('case.translating', language=name)}*"
     text = _text_of(seen, texts.locale)
     if not text:
-        return f"*{texts('case.translating', language=name)}*"
+        return ""
     label = texts("case.translation", language=name)
     return f"*{label}* {mask(text)[:600]}"
 

@@ -30,7 +30,7 @@ from storage.review_queue import QueueFilter, Waiting
 from storage.review_views import CaseView
 from storage.review_words import HOUR_MS, ReviewRules, is_sealed, ruled_sealed
 from storage.rules import rules_of
-from storage.schema import Role, role_at_least
+from storage.schema import JobKind, Role, role_at_least
 from storage.workspaces import Actor, account_of
 
 WINDOW_DAYS = 30
@@ -64,7 +64,7 @@ async def show_case(
     """A case's card as it is now; claims nothing, and asks for a translation where one helps."""
     may_review(actor)
     seen = await _seen(services, actor, case_id)
-    if not blind and wants_translation(seen, texts.locale):
+    if not blind and translates(services) and wants_translation(seen, texts.locale):
         await services.database.run(
             translations.want, seen.case.id, texts.locale, workspace_id=actor.workspace.id,
             now=services.clock(),
@@ -101,7 +101,16 @@ async def drawn(
     if not is_sealed(seen.case.verdict):
         found = await asyncio.to_thread(listed_words, shown_prompt(seen), lists_of(lists_in))
         marks = [Mark(start, end) for start, end in found]
-    return case_card(seen, texts, now=services.clock(), marks=marks, blind=blind, steal=steal)
+    return case_card(
+        seen, texts, now=services.clock(), marks=marks, blind=blind, steal=steal,
+        translates=translates(services),
+    )  # fmt: skip
+
+
+def translates(services: Services) -> bool:
+    """Whether the chat model reads more than one language. What one that does not would write
+    under the label of a translation is made up, and a moderator would decide by it."""
+    return len(services.registry.default(JobKind.CHAT).languages) > 1
 
 
 async def reveal(services: Services, actor: Actor, case_id: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from bot.core.services import Services
 from storage import audit, review_blind, translations
 from storage.database import Database
 from storage.models import Act, Case, CaseTranslation, Generation, Workspace
+from storage.registry import load_registry
 from storage.review_queue import QueueFilter
 from storage.review_words import FIRST, Ruling
 from storage.schema import Category, Platform, new_id
@@ -205,9 +207,23 @@ async def test_an_admin_takes_note_of_the_duty_once(
 # -- language, marks, similar ------------------------------------------------------------------
 
 
+async def test_the_starter_reads_english_only_and_is_asked_for_no_translation(
+    fake: FakeAdapter, services: Services, database: Database
+) -> None:
+    job = (await fake.say("imagine", prompt="沙滩上的女人")).job_id or ""
+    case = hold(database, services, job, Category.SEX)
+    card = await fake.press(Verb.CASE, case.id, **MOD)
+    assert not card.data["translating"] and "translation" not in card.text
+    assert any(field.value == "Chinese" for field in card.fields)
+    assert database.read(translations.next_wanted) is None
+
+
 async def test_a_foreign_prompt_asks_for_a_translation_and_shows_it_under_its_label(
     fake: FakeAdapter, services: Services, database: Database
 ) -> None:
+    assert fake.core is not None
+    more = load_registry(chat_model="someone/reads-both@" + "a" * 40)
+    fake.core.services = replace(services, registry=more)
     job = (await fake.say("imagine", prompt="沙滩上的女人")).job_id or ""
     case = hold(database, services, job, Category.SEX)
     card = await fake.press(Verb.CASE, case.id, **MOD)

@@ -577,6 +577,9 @@ async def test_export_forget_export(
     asked = await fake.say("privacy", action="forget")
     done = await fake.press(Verb.CONFIRM, asked.buttons[0].target)
     assert done.code is None
+    assert (await fake.say("history")).data["jobs"] == [], "no row of empty cards"
+    later = (await fake.say("imagine", prompt="a new day")).job_id
+    assert [one["job_id"] for one in (await fake.say("history")).data["jobs"]] == [later]
     again = await fake.say("privacy", action="export")
     assert again.document is not None
     with zipfile.ZipFile(io.BytesIO(again.document.content)) as archive:
