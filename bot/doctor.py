@@ -23,7 +23,7 @@ from alembic.script import ScriptDirectory
 from bot.instance import Instance, read_instance
 from bot.parts import Broker
 from bot.settings import BotSettings, is_set
-from storage import duty, ledger
+from storage import disabled, duty, ledger
 from storage.database import Database
 from storage.errors import AtelierError, OperatorError
 from storage.migrate import config
@@ -300,6 +300,7 @@ def _database(settings: BotSettings, instance: Instance | None) -> list[Finding]
         entries = database.read(ledger.total_entries)
         broken = database.read(ledger.verify)
         unaware, sealed = database.read(duty.unacknowledged), database.read(duty.unread)
+        out = database.read(disabled.count)
     except AtelierError as error:
         return [_block("database", f"{kind} does not answer", getattr(error, "cure", "start it"))]
     finally:
@@ -314,6 +315,9 @@ def _database(settings: BotSettings, instance: Instance | None) -> list[Finding]
     if sealed:
         says = f"{sealed} sealed records that nobody has opened; the law wants them reported"
         found.append(_warn("sealed", says, "atelier moderation sealed"))
+    if out:
+        says = f"{out} members can make nothing until the owner or you decide"
+        found.append(_warn("disabled", says, "atelier moderation sealed lists them"))
     return found
 
 

@@ -234,7 +234,11 @@ def counted(verdict: Verdict, surface: Surface) -> Verdict:
 STATISTICAL = ("text.heads", "text.guard", "text.judge")
 """Stages that estimate. What they find alone never makes a strike."""
 
-_STRIKES = frozenset({Category.CSAE, Category.REAL, Category.SEXC})
+OWN_LIST, ACROSS = "list.", ".across"
+"""How the name of a rule begins that a workspace made, and ends where two prompts were joined."""
+
+_STRIKES = (Category.CSAE, Category.REAL, Category.SEXC, Category.INJ)
+"""Codes for which a fixed rule strikes by itself, the gravest first."""
 
 
 def is_statistical(flag: Flag) -> bool:
@@ -243,21 +247,34 @@ def is_statistical(flag: Flag) -> bool:
 
 
 def strikeable(verdict: Verdict, policy: Policy) -> list[Category]:
-    """The codes for which a machine alone may strike: a deterministic rule of the three gravest
-    blocked. Everything else strikes only when a moderator has confirmed it.
-
-    Nothing strikes by it yet: a strike rests on a decision that its member can appeal, and a
-    refused prompt opens no case.
+    """The codes for which a machine alone may strike: a fixed rule of the three gravest blocked
+    (and of INJ, which counts from its third time). Everything else strikes only when a moderator
+    has confirmed it.
     """
-    return sorted(
-        {
-            flag.category
-            for flag in verdict.flags
-            if flag.category in _STRIKES
-            and not is_statistical(flag)
-            and policy.of(flag.category).outcome(flag.score) is Outcome.BLOCK
-        }
-    )
+    return sorted({flag.category for flag in _striking(verdict, policy)})
+
+
+def gravest(verdict: Verdict, policy: Policy) -> Flag | None:
+    """The finding that a machine's one strike for this verdict rests on; None for no strike."""
+    found = sorted(_striking(verdict, policy), key=lambda f: (_STRIKES.index(f.category), f.detail))
+    return found[0] if found else None
+
+
+def _striking(verdict: Verdict, policy: Policy) -> list[Flag]:
+    """Findings of our own lists that block by the shipped lines. Left out are the words a
+    workspace lists itself and what only its tighter lines block, which are its moderators' to
+    strike for; and what joins two prompts: that they are one wish is a guess, good enough to
+    refuse and to seal."""
+    return [
+        flag
+        for flag in verdict.flags
+        if flag.category in _STRIKES
+        and not is_statistical(flag)
+        and not flag.detail.startswith(OWN_LIST)
+        and not flag.detail.endswith(ACROSS)
+        and DEFAULTS[flag.category].outcome(flag.score) is Outcome.BLOCK
+        and policy.of(flag.category).outcome(flag.score) is Outcome.BLOCK
+    ]
 
 
 def reasons(verdict: Verdict, policy: Policy) -> list[Category]:

@@ -19,7 +19,7 @@ from storage.schema import Category, Flag, Millis, Outcome, Verdict, new_id
 
 if TYPE_CHECKING:
     from storage.clock import Clock
-    from storage.database import Database
+    from storage.database import Database, Session
     from storage.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Recorder:
         *,
         keep_allowed: bool = True,
         also: Callable[[Verdict], Verdict] | None = None,
+        then: Callable[[Session, DecisionRecord, Verdict], None] | None = None,
     ) -> Verdict:
         """The verdict. A record that cannot be written holds what would have been shown.
 
@@ -66,7 +67,8 @@ class Recorder:
         the verdict harsher before it is written down.
 
         ``keep_allowed=False`` writes only what was restricted: for previews and for the
-        sentences of an answer that is recorded once it is whole.
+        sentences of an answer that is recorded once it is whole. ``then`` happens in the
+        transaction that keeps the record, and again when that is tried again.
         """
         judgement = await pipeline.judge_fully(content, policy)
         if also is not None:
@@ -76,7 +78,7 @@ class Recorder:
             return verdict
         record = record_of(judgement, content, policy, about, self._clock(), self._vault)
         try:
-            await self._database.run(decisions.keep, record)
+            await self._database.run(_keep, record, verdict, then)
         except RetryLater:
             # The caller's own transaction will fail too; it must not be judged "allow" for that.
             log.warning("a decision record could not be written now")
@@ -91,6 +93,17 @@ class Recorder:
             now=self._clock(),
         )  # fmt: skip
         return tuple(found)
+
+
+def _keep(
+    session: Session,
+    record: DecisionRecord,
+    verdict: Verdict,
+    then: Callable[[Session, DecisionRecord, Verdict], None] | None,
+) -> None:
+    decisions.keep(session, record)
+    if then is not None:
+        then(session, record, verdict)
 
 
 def record_of(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from storage.review_words import DISABLED
 from storage.rules import ANY, CommandRule, Rules
 from storage.schema import Frozen, Millis, Role
 
@@ -74,7 +75,7 @@ def decide(rules: Rules, asking: Asking) -> Ruling:
             return no(refused, command=name, least=str(rule.least), channels=instead)
         trail.append(f"rule_{word}")
     if asking.banned_until is not None and asking.banned_until > asking.now:
-        return no("timed_out")
+        return no("disabled" if asking.banned_until == DISABLED else "timed_out")
     trail.append("not_timed_out")
     return Ruling(allowed=True, code="allowed_admin" if admin else "allowed", trail=tuple(trail))
 

@@ -45,9 +45,13 @@ def write(
 ) -> Act:
     """Add a line in the caller's transaction, next to the change it tells of.
 
-    Locks the workspace's row, so that two lines never get one number.
+    Locks the workspace's row, so that two lines never get one number. Its key is left to others:
+    rows that point to it, as the one this line tells of may, hold that already, and two such
+    transactions would wait for each other.
     """
-    session.exec(select(Workspace.id).where(Workspace.id == workspace_id).with_for_update()).one()
+    session.exec(
+        select(Workspace.id).where(Workspace.id == workspace_id).with_for_update(key_share=True)
+    ).one()
     last = session.exec(
         select(Act)
         .where(Act.workspace_id == workspace_id)

@@ -76,7 +76,10 @@ class Economics(Frozen):
 
 def measure(session: Session, *, since: Millis, until: Millis, prices: Prices) -> Economics:
     """Read the window ``since <= t < until`` from the rows."""
-    window = (col(Job.finished_at) >= since, col(Job.finished_at) < until)
+    # Without what a rule refused before it had a model (storage.machine): no work was asked for.
+    window = (
+        col(Job.finished_at) >= since, col(Job.finished_at) < until, col(Job.model) != "",
+    )  # fmt: skip
     engine_ms = func.coalesce(func.sum(col(Job.charged_ms)), 0)
     kinds = []
     for kind in JobKind:

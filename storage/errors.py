@@ -42,15 +42,24 @@ class BadInput(MemberError):
 
 
 class Refused(MemberError):
-    """Policy says no; ``verdict`` is what it found, without the details only moderators see."""
+    """Policy says no; ``verdict`` is what it found, without the details only moderators see.
+
+    ``case_id`` is the case that a fixed rule's strike for it can be appealed in.
+    """
 
     exit_code = 3
 
     def __init__(
-        self, code: str, *, verdict: dict[str, Any] | None = None, **params: str | int | float
+        self,
+        code: str,
+        *,
+        verdict: dict[str, Any] | None = None,
+        case_id: str | None = None,
+        **params: str | int | float,
     ) -> None:
         super().__init__(code, **params)
         self.verdict = verdict
+        self.case_id = case_id
 
 
 class LimitReached(MemberError):

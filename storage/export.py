@@ -27,7 +27,8 @@ from storage.models import (
     TierGrant,
     Workspace,
 )
-from storage.schema import GenerationStatus, JobKind, JobStatus, Millis
+from storage.review_words import DISABLED
+from storage.schema import CaseOrigin, GenerationStatus, JobKind, JobStatus, Millis
 from storage.tenant import Across, across
 from storage.workspaces import account_of
 
@@ -71,7 +72,9 @@ def export(session: Session, member: Member, *, now: Millis) -> Everything:
                     "workspace": places[person.workspace_id].name,
                     "id": person.external_id, "name": person.name, "role": person.role,
                     "tier": person.tier_id, "since": person.created_at,
-                    "timed_out_until": person.banned_until,
+                    "timed_out_until": None
+                    if person.banned_until == DISABLED else person.banned_until,
+                    "disabled": person.banned_until == DISABLED,
                 }
                 for person in people
             ],
@@ -169,7 +172,9 @@ def _standing(session: Session, ids: Sequence[str]) -> dict[str, Any]:
         ],
         "rulings": [
             {"generation": case.generation_id, "action": ruling.action, "code": ruling.code,
-             "note": ruling.note, "at": ruling.created_at}
+             "note": ruling.note, "at": ruling.created_at,
+             "by": "rule" if case.origin == CaseOrigin.REFUSED else "person",
+             "policy": ruling.before.get("policy"), "case": case.id}
             for case, ruling in rulings
         ],
         "appeals": [

@@ -160,6 +160,8 @@ def _said(session: Session, case: Case, *, now: Millis) -> _Said | None:
             col(Appeal.upheld).is_(False),
         )
     ).first()  # fmt: skip
+    if overturned is None and case.origin == CaseOrigin.REFUSED:
+        return None  # a rule said so: heads learn from people
     return _Said(None if overturned is not None else ruling.code)
 
 

@@ -13,7 +13,7 @@ from storage.models import Case, Decision
 from storage.review import last_ruling
 from storage.review_claims import check_may_decide, find, note_act
 from storage.review_words import AGAINST, DAY_MS, FINAL, Ruling
-from storage.schema import CaseStatus, Category, Millis
+from storage.schema import CaseOrigin, CaseStatus, Category, Millis
 from storage.workspaces import Actor
 
 BLIND_EVERY = 20
@@ -42,7 +42,7 @@ def decide_blind(
     # Two at once: the second finds the first one's look.
     session.exec(select(Case.id).where(Case.id == case.id).with_for_update()).one()
     first = last_ruling(session, case.id)
-    if first is None or not wants_blind_look(case.id):
+    if first is None or case.origin == CaseOrigin.REFUSED or not wants_blind_look(case.id):
         raise NotFound("case_over")
     if actor.member.id in (first.moderator_id, first.confirmed_by):
         raise NotAllowed("second_eyes")
@@ -69,6 +69,7 @@ def waiting(session: Session, actor: Actor, *, now: Millis, limit: int = 20) -> 
         .join(Decision, col(Decision.case_id) == col(Case.id))
         .where(
             Case.workspace_id == actor.workspace.id, col(Case.status) == CaseStatus.DECIDED,
+            col(Case.origin) != CaseOrigin.REFUSED,
             col(Decision.undone_at).is_(None), col(Decision.proposed).is_(False),
             col(Decision.blind).is_(True) | ruled, col(Decision.created_at) > now - BLIND_MS,
         )

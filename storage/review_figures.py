@@ -115,6 +115,7 @@ def outcomes(session: Session, workspace_id: str, since: Millis, until: Millis) 
         .join(Decision, col(Decision.case_id) == col(Case.id))
         .where(
             col(Case.workspace_id) == workspace_id, col(Decision.undone_at).is_(None),
+            col(Case.origin) != CaseOrigin.REFUSED,  # a rule decided, no moderator
             col(Decision.blind).is_(False), col(Decision.proposed).is_(False),
             col(Decision.action).in_([str(ruling) for ruling in FINAL]),
             col(Decision.created_at) >= since, col(Decision.created_at) < until,
@@ -204,8 +205,11 @@ def _days(
 ) -> tuple[Day, ...]:
     opened: Counter[int] = Counter()
     for at in session.exec(
-        select(Case.created_at).where(Case.workspace_id == workspace_id, Case.created_at >= since)
-    ):
+        select(Case.created_at).where(
+            Case.workspace_id == workspace_id, Case.created_at >= since,
+            col(Case.origin) != CaseOrigin.REFUSED,
+        )
+    ):  # fmt: skip
         opened[(now - at) // DAY_MS] += 1
     ended: Counter[int] = Counter((now - o.first.created_at) // DAY_MS for o in decided)
     length = max(1, -(-(now - since) // DAY_MS))

@@ -11,7 +11,7 @@ from storage.ledger import changed
 from storage.models import Appeal, Case, Decision, Generation, Member
 from storage.review import last_ruling, redraw
 from storage.review_claims import find, note_act, release
-from storage.review_words import BULK_UNDO_MS, CLAIM_MS, UNDO_MS, Ruling
+from storage.review_words import BULK_UNDO_MS, CLAIM_MS, DISABLED, UNDO_MS, Ruling
 from storage.schema import CaseStatus, GenerationStatus, Millis
 from storage.workspaces import Actor
 
@@ -99,22 +99,37 @@ def lift(session: Session, case: Case, decision: Decision, *, now: Millis) -> No
     if not voided and decision.action != Ruling.BAN:
         return
     member = session.get_one(Member, case.member_id)
+    if member.banned_until == DISABLED:
+        return  # no ruling has set that, and none lifts it
     if member.banned_until != decision.before.get("set_until"):
         own = _own_until(decision)
         if own is None or member.banned_until != own:
             return  # something later and longer runs
-    known, standing = set(), []
-    for other, fallen in _rulings_about(session, case):
-        until = _own_until(other)
-        if until is not None:
-            known.add(until)
-            if not fallen and other.id != decision.id:
-                standing.append(until)
+    known, standing = _untils(session, case.workspace_id, case.member_id, without=decision.id)
     before = decision.before.get("banned_until")
-    if before is not None and before not in known:
+    if before not in (None, DISABLED) and before not in known:
         standing.append(before)  # set by no ruling
     member.banned_until = max(standing, default=None)
     session.add(member)
+
+
+def out_until(session: Session, member: Member) -> Millis | None:
+    """When the longest time-out ends that this member's standing rulings come to."""
+    return max(_untils(session, member.workspace_id, member.id)[1], default=None)
+
+
+def _untils(
+    session: Session, workspace_id: str, member_id: str, *, without: str = ""
+) -> tuple[set[Millis], list[Millis]]:
+    """When the time-outs end that rulings have brought: of every one, and of those that stand."""
+    known, standing = set(), []
+    for other, fallen in _rulings_about(session, workspace_id, member_id):
+        until = _own_until(other)
+        if until is not None:
+            known.add(until)
+            if not fallen and other.id != without:
+                standing.append(until)
+    return known, standing
 
 
 def _own_until(decision: Decision) -> Millis | None:
@@ -127,14 +142,16 @@ def _own_until(decision: Decision) -> Millis | None:
     return until if isinstance(until, int) and until != noted.get("banned_until") else None
 
 
-def _rulings_about(session: Session, case: Case) -> list[tuple[Decision, bool]]:
+def _rulings_about(
+    session: Session, workspace_id: str, member_id: str
+) -> list[tuple[Decision, bool]]:
     """Every ruling that may have timed this member out, and whether it has fallen."""
     rows = session.execute(
         select(Decision, Appeal)
         .join(Case, col(Case.id) == col(Decision.case_id))
         .outerjoin(Appeal, col(Appeal.decision_id) == col(Decision.id))
         .where(
-            col(Case.member_id) == case.member_id, col(Case.workspace_id) == case.workspace_id,
+            col(Case.member_id) == member_id, col(Case.workspace_id) == workspace_id,
             col(Decision.proposed).is_(False),
             col(Decision.action).in_([str(Ruling.DENY_STRIKE), str(Ruling.BAN)]),
         )

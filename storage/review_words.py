@@ -25,6 +25,8 @@ BULK_UNDO_MS = 600_000
 APPEAL_MS = 182 * DAY_MS
 """Six months, as DSA Art. 20 has it."""
 STRIKE_MS = 90 * DAY_MS
+DISABLED = 253_370_764_800_000
+"""The year 9999 as the end of a time-out: until the owner or the operator has decided."""
 NCII_MS = 48 * HOUR_MS
 """Intimate pictures without consent: gone within 48 hours of a report (TAKE IT DOWN Act)."""
 

@@ -127,6 +127,7 @@ class CaseOrigin(StrEnum):
 
     HELD = "held"  # a verdict of hold or block on something a job made
     REPORTED = "reported"  # a member pressed Report
+    REFUSED = "refused"  # a fixed rule refused what was typed, and struck for it
 
 
 class Category(StrEnum):
@@ -234,6 +235,11 @@ def harshest(verdicts: Iterable[Verdict]) -> Verdict:
     for verdict in verdicts:
         joined |= verdict
     return joined
+
+
+PERSONAL = "person:"
+"""Prefix of the workspace of one person by themselves: a direct message, or a place that has not
+installed us. No server's policy applies there, so the defaults do, which are the strict ones."""
 
 
 class Address(Frozen):

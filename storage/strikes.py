@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from storage import audit
-from storage.models import Member, Strike
-from storage.review_words import HOUR_MS, STRIKE_MS, WEIGHTS, ReviewRules, Step, step_for
-from storage.schema import Category, Millis
+from storage.models import Appeal, Case, Decision, Member, Strike
+from storage.review_words import (
+    APPEAL_MS,
+    HOUR_MS,
+    STRIKE_MS,
+    WEIGHTS,
+    ReviewRules,
+    Step,
+    step_for,
+)
+from storage.schema import CaseStatus, Category, Millis
 
 
 @dataclass(frozen=True)
@@ -50,12 +59,14 @@ def add(
     case_id: str | None = None,
     decision_id: str | None = None,
     actor_id: str | None = None,
+    grounds: Mapping[str, str] | None = None,
 ) -> Standing:
     """Mark a member by the code's weight (a weight of 0 still counts as a warning).
 
     When the ladder is automatic, the longest of the newly reached steps keeps the member from
     making anything new for so long (one leap over several counts them all, or who leaps onto the
     step that only proposes a ban would go free); a longer time-out that runs already stays.
+    ``grounds`` go into the audit line: by which rule and policy a machine struck.
     """
     before = standing(session, member.id, rules, now=now)
     session.add(
@@ -69,7 +80,8 @@ def add(
     after = standing(session, member.id, rules, now=now)
     audit.write(
         session, member.workspace_id, actor_id=actor_id, verb="strike", target=member.id, now=now,
-        before={"weight": before.weight}, after={"weight": after.weight, "code": code},
+        before={"weight": before.weight},
+        after={"weight": after.weight, "code": code, **(grounds or {})},
     )  # fmt: skip
     reached = [s for s in rules.ladder if before.weight < s.weight <= after.weight]
     hours = max((step.hours for step in reached), default=0)
@@ -94,6 +106,27 @@ def time_out(
     session.add(member)
     session.flush()
     return own
+
+
+def appealable(session: Session, member: Member, *, now: Millis) -> list[Strike]:
+    """The member's strikes, not expired nor voided, whose ruling can still be appealed."""
+    return list(
+        session.exec(
+            select(Strike)
+            .join(Case, col(Case.id) == col(Strike.case_id))
+            .join(Decision, col(Decision.id) == col(Strike.decision_id))
+            .outerjoin(Appeal, col(Appeal.decision_id) == col(Decision.id))
+            .where(
+                Strike.member_id == member.id, Strike.workspace_id == member.workspace_id,
+                Case.workspace_id == member.workspace_id,
+                Decision.workspace_id == member.workspace_id,
+                col(Strike.voided_at).is_(None), col(Strike.expires_at) > now,
+                col(Case.status) == CaseStatus.DECIDED, col(Appeal.id).is_(None),
+                col(Decision.created_at) >= now - APPEAL_MS,
+            )
+            .order_by(col(Strike.id))
+        )
+    )  # fmt: skip
 
 
 def void(session: Session, decision_id: str, *, now: Millis) -> int:

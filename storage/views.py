@@ -54,6 +54,8 @@ class RulingView:
     appealable: bool
     hidden: bool = False
     """A report hid it; a moderator decides first of all."""
+    by_rule: bool = False
+    """A fixed rule refused what was typed and struck for it; no person has decided."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _rulings(session: Session, job: Job, now: Millis) -> dict[str, RulingView]:
             upheld=appeal.upheld if appeal is not None else None,
             appealable=against and appeal is None and ruling is not None
             and now - ruling.created_at <= APPEAL_MS,
-            hidden=hidden,
+            hidden=hidden, by_rule=case.origin == CaseOrigin.REFUSED,
         )  # fmt: skip
     return found
 

@@ -85,3 +85,15 @@ def moderation_sealed(
     from bot.cli.trouble import guarded
 
     raise typer.Exit(guarded(lambda: work.run_sealed(record, json=json), json=json))
+
+
+@app.command("enable")
+def moderation_enable(
+    member: Annotated[str, typer.Argument(help="The id that `atelier moderation sealed` lists.")],
+    json: Json = False,
+) -> None:
+    """Let a member make things again whom the rule on child abuse keeps from it."""
+    from bot.cli import sealed as work
+    from bot.cli.trouble import guarded
+
+    raise typer.Exit(guarded(lambda: work.run_enable(member, json=json), json=json))

@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 
 from bot.cli.tables import home_here, opened, print_json
-from storage import decisions
+from storage import decisions, disabled
 from storage.clock import now_ms
 from storage.database import Database
 from storage.vault import Vault
@@ -26,9 +26,11 @@ def run_sealed(record_id: str, *, json: bool) -> int:
 
 
 def _list(*, json: bool) -> int:
-    rows = opened(lambda database: database.read(decisions.sealed))
+    rows, out = opened(
+        lambda database: (database.read(decisions.sealed), database.read(disabled.listed))
+    )
     if json:
-        print_json({"ok": True, "records": rows})
+        print_json({"ok": True, "records": rows, "disabled": out})
         return 0
     for row in rows:
         at, until = (_day(row[name]) for name in ("at", "until"))
@@ -37,6 +39,26 @@ def _list(*, json: bool) -> int:
             f"pdq {row['pdq'] or '-'}  kept until {until}\n"
         )
     sys.stdout.write(f"{len(rows)} sealed records. {REPORTING}\n")
+    for one in out:
+        sys.stdout.write(f"disabled: {one['id']}  {one['workspace']}  {one['member']}\n")
+    if out:
+        sys.stdout.write(
+            f"{len(out)} members can make nothing until somebody decides: the owner with /strikes, "
+            "or you with: atelier moderation enable ID\n"
+        )
+    return 0
+
+
+def run_enable(member_id: str, *, json: bool) -> int:
+    """Let a disabled member make things again; written into the audit log. 0.
+
+    Raises ``NotFound('member_enabled')``.
+    """
+    person = opened(lambda database: database.write(disabled.enable, member_id, now=now_ms()))
+    if json:
+        print_json({"ok": True, "id": person.id})
+    else:
+        sys.stdout.write(f"{person.external_id} can make things again.\n")
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import Field as Option
 from pydantic import ValidationError
 
@@ -44,7 +46,8 @@ async def remake(context: Context, target: str, *, dry_run: bool = False) -> Rep
         return await quote_reply(context, spec, again=True)
     await check_rules(context, "imagine")
     verdict = await judge_texts(
-        context, {Surface.PROMPT: spec.prompt, Surface.NEGATIVE: spec.negative}
+        replace(context, typed=False),
+        {Surface.PROMPT: spec.prompt, Surface.NEGATIVE: spec.negative},
     )
     job_id = await submit_job(
         context, spec, verdict=verdict, parent_id=made.job_id, again_of=made.id

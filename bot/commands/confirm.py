@@ -9,7 +9,7 @@ from typing import Any
 from bot.core import config
 from bot.core.command import Context
 from bot.core.reply import Reply, Tone, Visibility
-from storage import book, credits, intents, privacy, removal
+from storage import book, credits, disabled, intents, privacy, removal
 from storage.book import Check
 from storage.database import Session
 from storage.errors import LimitReached
@@ -17,8 +17,9 @@ from storage.models import Member, SettingChange
 from storage.schema import Millis
 from storage.workspaces import Actor
 
-Done = tuple[int, str] | list[SettingChange] | str
-"""A gift's amount and taker, what was changed, or the kind of what takes several transactions."""
+Done = tuple[int, str] | list[SettingChange] | Member | str
+"""A gift's amount and taker, what was changed, who was let make things again, or the kind of what
+takes several transactions."""
 
 
 def _take(session: Session, actor: Actor, intent_id: str, now: Millis, check: Check) -> Done:
@@ -31,6 +32,8 @@ def _take(session: Session, actor: Actor, intent_id: str, now: Millis, check: Ch
         return amount, target.name
     if intent.kind == "config":
         return _change(session, actor, intent.data, now, check)
+    if intent.kind == "enable":
+        return disabled.enable_as_owner(session, actor, str(intent.data["member"]), now=now)
     return intent.kind
 
 
@@ -63,6 +66,11 @@ async def confirm(context: Context, target: str) -> Reply:
             title=texts("config.saved"),
             text="\n".join(f"- `{change.id}` **{change.path or whole}**" for change in done),
             tone=Tone.GOOD, visibility=Visibility.PRIVATE,
+        )  # fmt: skip
+    if isinstance(done, Member):
+        return Reply(
+            text=texts("disabled.enabled", name=done.name or done.external_id), tone=Tone.GOOD,
+            visibility=Visibility.PRIVATE,
         )  # fmt: skip
     if done == "workspace":
         return await _remove_workspace(context, now)

@@ -19,10 +19,20 @@ from bot.core.case_card import (
 from bot.core.command import Command, Context, PressHandler, error_reply
 from bot.core.inputs import Input, Phrase
 from bot.core.reply import Button, Field, Form, FormField, Link, Reply, Tone, Verb, Visibility
-from storage import credits, duty, review, review_appeals, review_blind, review_undo, strikes
+from storage import (
+    credits,
+    disabled,
+    duty,
+    intents,
+    review,
+    review_appeals,
+    review_blind,
+    review_undo,
+    strikes,
+)
 from storage.errors import BadInput, LimitReached, NotAllowed, NotFound
 from storage.review_queue import Waiting, filter_of
-from storage.review_words import FINAL, FIRST
+from storage.review_words import DISABLED, FINAL, FIRST
 from storage.rules import rules_of
 from storage.schema import Millis, Role, Verdict, role_at_least
 
@@ -299,17 +309,57 @@ async def strikes_(context: Context, values: StrikesInput) -> Reply:
               days=max(0, (s.expires_at - now) // 86_400_000))
         for s in seen.strikes
     ]  # fmt: skip
-    hours = review.banned_hours(person, now)
+    kept_out = person.banned_until == DISABLED
+    hours = 0 if kept_out else review.banned_hours(person, now)
     fields = [Field(label=texts("strikes.weight"), value=str(seen.weight))]
     if hours:
         fields.append(Field(label=texts("strikes.timed_out"), value=f"{hours} h"))
+    if kept_out:
+        fields.append(Field(label=texts("disabled.label"), value=texts("disabled.until")))
+    owner = context.actor.member.role == Role.OWNER
+    if owner and not values.member:
+        others = await services.database.look(disabled.listed, context.actor.workspace.id)
+        if others:
+            names = ", ".join(one["name"] or one["member"] for one in others)
+            fields.append(Field(label=texts("disabled.who"), value=names))
+    buttons: tuple[Button, ...] = ()
+    if person.id == context.actor.member.id:
+        buttons = await _appeals(context)
+    if owner and kept_out and person.id != context.actor.member.id:
+        buttons = (await _may_enable(context, person.id),)
     return Reply(
         title=texts("strikes.title"),
         text="\n".join(lines) or texts("strikes.none"),
         visibility=Visibility.PRIVATE,
         fields=tuple(fields),
-        data={"weight": seen.weight, "hours": hours},
+        buttons=buttons,
+        data={"weight": seen.weight, "hours": hours, "disabled": kept_out},
     )
+
+
+async def _appeals(context: Context) -> tuple[Button, ...]:
+    """A button for each of one's own strikes that can still be appealed, the newest five."""
+    open_ones = await context.services.database.look(
+        strikes.appealable, context.actor.member, now=context.services.clock()
+    )
+    label, newest = context.texts("button.appeal"), open_ones[-5:]
+
+    def named(code: str) -> str:
+        return label if len(newest) == 1 else f"{label}: {context.texts(f'category.{code}')}"
+
+    return tuple(
+        Button(verb=Verb.APPEAL, target=one.case_id or "", label=named(one.code)) for one in newest
+    )
+
+
+async def _may_enable(context: Context, member_id: str) -> Button:
+    """The owner's button that lets a disabled member make things again."""
+    services = context.services
+    intent = await services.database.run(
+        intents.ask, context.actor, "enable", {"member": member_id}, now=services.clock()
+    )
+    label = context.texts("disabled.enable")
+    return Button(verb=Verb.CONFIRM, target=intent, label=label, style="danger")
 
 
 async def press_reveal(context: Context, target: str) -> Reply:

@@ -1,4 +1,5 @@
-"""What each workspace's review channel is told unasked: a new case, and a case that became late."""
+"""What each workspace's review channel is told unasked: a new case, a case that became late, and
+that a member was disabled."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from bot.core.presenter import Notifier
 from bot.core.reply import Button, Reply, Tone, Verb
 from bot.core.services import Services
 from bot.core.texts import Texts
-from storage import cases, review_due, review_views, translations
+from storage import cases, disabled, review_due, review_views, translations
 from storage.errors import AtelierError, RetryLater
 from storage.models import Case, Workspace
 from storage.review_words import FIRST
@@ -113,6 +114,27 @@ class Announcer:
             if not failed:
                 return said
 
+    async def announce_disabled(self) -> int:
+        """Tell of members whom the rule on child abuse keeps from making anything: that it
+        happened and who decides, not who nor what. Returns how many times it was said."""
+        services, now, said = self._services, self._services.clock(), 0
+        for space, channel, strike_id in await services.database.look(
+            disabled.alerts, platforms=list(self._notifiers), now=now
+        ):
+            if space.id in self._resting():
+                continue
+            try:
+                await self._say(space, channel, disabled_card(self._texts(space)))
+                await services.database.run(disabled.alerted, space.id, strike_id, now=now)
+                said += 1
+            except Exception as error:  # as above
+                log.info(
+                    "a disabled member is announced later: %s", error,
+                    exc_info=None if isinstance(error, AtelierError) else error,
+                )  # fmt: skip
+                self._rest(space.id)
+        return said
+
     def _resting(self) -> frozenset[str]:
         """The workspaces that are left alone just now."""
         now = self._services.clock()
@@ -131,6 +153,14 @@ class Announcer:
 
     def _texts(self, space: Workspace) -> Texts:
         return self._services.texts(str(space.settings.get("locale") or "en"))
+
+
+def disabled_card(texts: Texts) -> Reply:
+    """The message that a member was disabled, without anything about them. Pure."""
+    return Reply(
+        title=texts("disabled.title"), text=texts("disabled.text"), tone=Tone.BAD,
+        data={"disabled": True},
+    )  # fmt: skip
 
 
 def late_card(late: Sequence[Case], texts: Texts, now: Millis) -> Reply:

@@ -57,6 +57,8 @@ def case_card(
     reason = ", ".join(f"{texts(f'category.{code}')} ({code})" for code in codes)
     if case.origin == CaseOrigin.REPORTED:
         reason = ", ".join(filter(None, (texts("case.reported_only"), reason)))
+    if case.origin == CaseOrigin.REFUSED:
+        reason = ", ".join((texts("case.refused_only"), reason))
     prompt = shown_prompt(seen)
     language = language_of(prompt)
     waits = translates and _wanted(seen, language, texts) and not _text_of(seen, texts.locale)

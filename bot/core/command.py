@@ -16,7 +16,7 @@ from pydantic import Field as PydanticField
 from bot.core import trace
 from bot.core.inputs import OptionInfo, available, explain, options_of
 from bot.core.limits import check_rules
-from bot.core.reply import Reply, Tone, Verb, Visibility
+from bot.core.reply import Button, Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.texts import Texts
 from storage import tenant
@@ -145,6 +145,9 @@ class Context:
     handle: Handle = field(default_factory=Handle)
     values: Mapping[str, Any] = field(default_factory=dict)
     """A press's form values; empty for commands."""
+    typed: bool = True
+    """Whether the member typed the words this is about: into a command or a form, and not a
+    button that takes up what somebody, or a model, wrote before."""
     taken: list[Source] = field(default_factory=list)
     """Uploads stored for this invocation; thrown away again when it comes to nothing."""
     counted: set[str] = field(default_factory=set)
@@ -329,6 +332,7 @@ class Core:
             venue=event.venue,
             handle=event.handle,
             values=event.values if isinstance(event, Press) else {},
+            typed=isinstance(event, Invocation) or bool(event.values),
             taken=taken,
         )
 
@@ -380,6 +384,8 @@ def _unknown(typed: str, known: Iterable[str]) -> MemberError:
 def error_reply(error: MemberError, texts: Texts) -> Reply:
     """The private card that says no: the sentence for the code, and what to do about it."""
     helps = error.code == "self_harm_help"  # whoever is unwell is not told off
+    refused = error if isinstance(error, Refused) else None
+    case_id = refused.case_id if refused is not None else None
     return Reply(
         title=texts("title.help" if helps else f"title.{type(error).__name__}"),
         text=texts(f"error.{error.code}", **error.params),
@@ -388,11 +394,15 @@ def error_reply(error: MemberError, texts: Texts) -> Reply:
         channels=tuple(str(error.params.get("channels", "")).split())[:MOST_CHANNELS],
         code=error.code,
         exit_code=error.exit_code,
+        buttons=()
+        if case_id is None
+        else (Button(verb=Verb.APPEAL, target=case_id, label=texts("button.appeal")),),
         data={
             "code": error.code,
             "kind": type(error).__name__,
             "params": error.params,
-            "verdict": error.verdict if isinstance(error, Refused) else None,
+            "verdict": refused.verdict if refused is not None else None,
+            **({"case_id": case_id} if case_id is not None else {}),
         },
     )
 

@@ -168,6 +168,7 @@ class Delivery:
             "delivery": (self.sweep, 0.0),
             "cases": (self.announcer.announce_cases, 0.0),
             "late cases": (self.announcer.announce_breaches, 0.0),
+            "disabled members": (self.announcer.announce_disabled, 0.0),
             "ended tokens": (self._services.posts.wipe, WIPE_S),
             "retention": (self.keep_house, KEEP_S),
             "litter": (self.clear_away, CLEAR_S),

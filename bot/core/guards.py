@@ -12,6 +12,7 @@ from bot.core.files import preflight
 from bot.core.limits import check_job, check_pace, check_private, max_wait_ms
 from bot.core.quotes import quote
 from bot.core.reply import Visibility
+from bot.core.striking import Striking
 from moderation.build import rewritten
 from moderation.lists import Lists, lists_of
 from moderation.pipeline import Content, Surface
@@ -71,7 +72,8 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
 
     Each text is judged beside the others and beside what the member typed last, since a minor in
     one prompt and nudity in the next are one wish. Raises ``LimitReached('too_fast')`` before
-    anything is judged, or ``Refused``: ``prompt_refused`` with the category in words,
+    anything is judged, or ``Refused``: ``prompt_refused`` with the category in words
+    (``prompt_struck`` and others when a fixed rule struck for it, :mod:`bot.core.striking`),
     ``ip_refused`` with another way to say it, or ``self_harm_help`` when
     what was typed calls for help, not for rules. A verdict of *hold* passes: what is made from
     it is held for a moderator.
@@ -84,6 +86,7 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
     member, recorder = context.actor.member, context.services.recorder
     about = About(context.actor.workspace.id, member.id, key=context.key)
     earlier = await recorder.recent_prompts(about.workspace_id, member.id)
+    striking = Striking(context, policy)
     verdicts = []
     for surface, text in texts.items():
         if not text:
@@ -95,7 +98,10 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
             workspace_id=about.workspace_id if context.venue.installed else "",
         )  # fmt: skip
         with trace.moment("judged"):
-            found_here = await recorder.judge(context.services.prompt_gate, content, policy, about)
+            found_here = await recorder.judge(
+                context.services.prompt_gate, content, policy, about,
+                then=striking.on(surface),
+            )  # fmt: skip
         verdicts.append(counted(found_here, surface))
     verdict = harshest(verdicts)
     if wants_help(verdict):
@@ -107,10 +113,7 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
             offer = rewritten(texts.get(Surface.PROMPT, ""), lists)
             if offer:
                 raise Refused("ip_refused", verdict=verdict.public(), rewrite=offer)
-        name = context.texts(f"category.{code}")
-        raise Refused(
-            "prompt_refused", verdict=verdict.public(), category=name, category_code=str(code)
-        )
+        raise striking.refusal(verdict, code)
     return verdict
 
 

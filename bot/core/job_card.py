@@ -98,6 +98,13 @@ def _draw(seen: JobView, texts: Texts, live: Event | None, now: Millis) -> Reply
     if status is JobStatus.CANCELLED and seen.generations and isinstance(spec, ChatSpec):
         # A stopped answer keeps what was read already.
         return reply.model_copy(update=_answer(seen, spec, texts))
+    if any(ruling.by_rule for ruling in seen.rulings.values()):
+        # A rule's strike: its words are not asked for again from here, only appealed.
+        told = statement(seen, texts)
+        return reply.model_copy(
+            update={"text": told.text, "title": told.title, "tone": told.tone,
+                    "buttons": told.buttons}
+        )  # fmt: skip
     sentence = _why(code, job.error_params, texts) if code else texts(f"card.{status}")
     return reply.model_copy(update={"text": sentence, "buttons": _again(job.id, spec, texts)})
 

@@ -53,9 +53,13 @@ def statement(seen: JobView, texts: Texts) -> Told:
 def _title(ruling: RulingView, texts: Texts) -> tuple[str, Tone]:
     if ruling.hidden:
         return texts("status.held"), Tone.WARN
+    if ruling.by_rule and ruling.upheld is False:
+        return texts("ruling.cleared_title"), Tone.GOOD
     if ruling.status == CaseStatus.APPEALED:
         return texts("ruling.appealed_title"), Tone.INFO
     if ruling.action in AGAINST and ruling.upheld is not False:
+        if ruling.by_rule:
+            return texts("ruling.refused_title"), Tone.WARN
         return texts("ruling.denied_title"), Tone.WARN
     if ruling.question:
         return texts("ruling.asked_title"), Tone.WARN
@@ -68,11 +72,15 @@ def _sentence(ruling: RulingView, cost: int, texts: Texts) -> str:
     if ruling.question:
         return texts("ruling.asked", question=ruling.question)
     if ruling.upheld is False:
-        return texts("ruling.overturned")
+        return texts("ruling.cleared" if ruling.by_rule else "ruling.overturned")
     if ruling.action not in AGAINST:
         return texts("ruling.approved") if ruling.action else ""
     said = [
-        texts("ruling.denied", category=texts(f"category.{ruling.code}"), code=ruling.code),
+        texts(
+            "ruling.refused" if ruling.by_rule else "ruling.denied",
+            category=texts(f"category.{ruling.code}"),
+            code=ruling.code,
+        ),
         texts(f"rule.{ruling.code}"),
     ]
     if ruling.note:
@@ -81,7 +89,7 @@ def _sentence(ruling: RulingView, cost: int, texts: Texts) -> str:
         said.append(texts("ruling.struck"))
     if ruling.action == Ruling.BAN:
         said.append(texts("ruling.banned"))
-    said.append(texts("ruling.by_person"))
+    said.append(texts("ruling.by_rule" if ruling.by_rule else "ruling.by_person"))
     said.append(texts("ruling.cost_rest", n=cost) if cost else texts("ruling.cost"))
     if ruling.status == CaseStatus.APPEALED:
         said.append(texts("ruling.appeal_waits"))

@@ -16,7 +16,8 @@ from moderation.policy import DEFAULT_POLICY, Surface, decide
 from moderation.record import About, record_of
 from storage import audit, decisions, duty, removal, switches
 from storage.database import Database
-from storage.models import Workspace
+from storage.models import Member, Workspace
+from storage.review_words import DISABLED
 from storage.schema import Category, Flag, Platform
 from storage.vault import Vault
 from tests.conftest import START, actor
@@ -103,6 +104,27 @@ def test_a_workspace_is_listed_and_deleted(home: Path) -> None:
     database.close()
     assert space.external_id.startswith("forgotten:") and space.name == ""
     assert "(deleted)" in CliRunner().invoke(app, ["workspace", "list"]).stdout
+
+
+def test_who_is_disabled_is_listed_and_let_in_again(home: Path) -> None:
+    assert CliRunner().invoke(app, ["moderation", "sealed"]).exit_code == 0
+    database = Database(f"sqlite:///{home.resolve() / 'atelier.db'}")
+    ann = actor(database, "ann")
+
+    def disable(session: Session) -> None:
+        session.get_one(Member, ann.member.id).banned_until = DISABLED
+
+    database.write(disable)
+    [row] = json.loads(CliRunner().invoke(app, ["moderation", "sealed", "--json"]).stdout)[
+        "disabled"
+    ]
+    assert (row["member"], row["workspace"]) == ("ann", "studio")
+    assert row["id"] in CliRunner().invoke(app, ["moderation", "sealed"]).stdout
+    assert CliRunner().invoke(app, ["moderation", "enable", row["id"]]).exit_code == 0
+    assert CliRunner().invoke(app, ["moderation", "enable", row["id"]]).exit_code == 2
+    acts = database.read(lambda s: audit.lines(s, ann.workspace.id))
+    assert [(act.verb, act.actor_id) for act in acts] == [("enable", None)]
+    database.close()
 
 
 def test_what_is_sealed_is_listed_without_words_and_opened_on_request(home: Path) -> None:

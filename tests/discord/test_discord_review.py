@@ -146,3 +146,39 @@ async def test_that_a_server_took_us_out_is_noted(stage: Stage) -> None:
         await turn(guild)
     acts = stage.database.read(lambda s: [act.verb for act in s.exec(select(Act))])
     assert acts == ["app_removed", "app_added"]
+
+
+async def test_a_rules_strike_is_told_and_appealed_where_it_was_refused(stage: Stage) -> None:
+    room = stage.guild.create_text_channel("mods")
+    said = await stage.ann.slash(stage.channel, "imagine", prompt="leaked nudes of a neighbour")
+    assert "strike of weight 5" in stage.private(said) and stage.cards() == []
+    choose(stage, room.id)
+    opened = await stage.ann.click(said.response or said.followups[0], label="Appeal")
+    await fill(stage.ann, opened, text="It is a painting.")
+    case = stage.database.read(lambda s: s.exec(select(Case)).one())
+    assert case.status == "appealed"
+    assert await delivery(stage).announcer.announce_cases() == 1
+    (notice,) = stage.cards(room)
+    assert "It is a painting." in texts_of(notice)
+    await stage.mod.click(stage.shown(notice), label="Overturn")
+    await stage.deliver()
+    assert stage.cards() == [], "what came of it goes to the member alone"
+    channel = stage.env.backend.dm_channels[stage.ann.id]
+    texts = [texts_of(m) for m in stage.env.backend.messages[channel].values()]
+    assert any("the rule was wrong" in text for text in texts)
+    assert sound(stage.database)
+
+
+async def test_of_a_strike_for_a_mention_the_channel_reads_nothing(stage: Stage) -> None:
+    me = f"<@{stage.env.backend.bot_user.id}>"
+    await stage.ann.send(stage.channel, f"{me} leaked nudes of a neighbour")
+    assert stage.cards() == []
+    channel = stage.env.backend.dm_channels[stage.ann.id]
+    (note,) = stage.env.backend.messages[channel].values()
+    assert "strike of weight 5" in texts_of(note) and labels_of(note) == []
+    assert "/strikes" in texts_of(note)
+    said = await stage.ann.slash(stage.channel, "strikes")
+    opened = await stage.ann.click(said.response or said.followups[0], label="Appeal")
+    await fill(stage.ann, opened, text="It is a painting.")
+    case = stage.database.read(lambda s: s.exec(select(Case)).one())
+    assert case.status == "appealed"

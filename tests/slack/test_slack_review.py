@@ -142,3 +142,19 @@ async def test_that_a_team_took_the_app_out_is_noted(studio: Studio, ann: Person
 
     await until(lambda: "app_removed" in acts())
     assert acts() == ["app_removed"]
+
+
+async def test_a_rules_strike_is_told_and_appealed_on_slack(studio: Studio, ann: Person) -> None:
+    server = studio.server
+    await ann.slash("/imagine leaked nudes of a neighbour")
+    notes = await until(ann.notes)
+    assert "strike of weight 5" in notes[-1]
+    (note,) = [n for n in server.ephemeral if buttons(n.get("blocks") or [], "appeal")]
+    seen = len(server.of("views.update"))
+    await ann.act(buttons(note["blocks"], "appeal")[0], None)
+    view = await dialogue(studio, seen)
+    await ann.submit(view, text="It is a painting.")
+    await until(
+        lambda: studio.database.read(lambda s: s.exec(select(Case)).one()).status == "appealed"
+    )
+    assert not [m for m in server.messages.values() if m.channel == "C1"]

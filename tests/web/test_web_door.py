@@ -173,6 +173,24 @@ async def test_from_held_to_posted_by_two_moderators_on_the_page(
     assert opened.database.read(audit.verify) == [] and sound(opened.database)
 
 
+async def test_what_a_rule_refused_is_read_on_the_page_once_it_is_appealed(
+    chat: FakeAdapter, browser: Visit, opened: Services
+) -> None:
+    chat.platform = Platform.DISCORD
+    refused = await chat.say("imagine", prompt="leaked nudes of a neighbour")
+    target = button(refused, Verb.APPEAL)
+    mod = await enter(browser, chat, MOD)
+    assert (await mod.get("/review/queue")).json()["cases"] == []
+    assert (await chat.press(Verb.APPEAL, target, text="It is a painting.")).code is None
+    [row] = (await mod.get("/review/queue")).json()["cases"]
+    assert row["id"] == target
+    seen = (await mod.get(f"/review/cases/{target}")).json()["case"]
+    assert "It is a painting." in seen and "neighbour" in seen and "<img" not in seen
+    done = await mod.post("/review/press", data={"verb": "overturn", "target": target})
+    assert done.json()["ok"], done.text
+    assert (await chat.say("strikes")).data == {"weight": 0, "hours": 0, "disabled": False}
+
+
 async def test_the_rest_of_the_room_is_theirs_as_well(
     chat: FakeAdapter, browser: Visit, opened: Services
 ) -> None:

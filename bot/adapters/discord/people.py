@@ -9,11 +9,7 @@ import discord
 
 from bot.core.command import Venue, Who
 from storage.errors import NotFound, RetryLater
-from storage.schema import Address, Platform, Role
-
-PERSONAL = "person:"
-"""Prefix of the workspace of a member who brought us along to a place that has not installed us:
-no server's policy applies there, so the defaults do, which are the strict ones."""
+from storage.schema import PERSONAL, Address, Platform, Role
 
 
 @dataclass(frozen=True)

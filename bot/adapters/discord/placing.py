@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import string
 
-from bot.adapters.discord.people import PERSONAL
 from bot.adapters.discord.render import words_for
 from bot.adapters.discord.wire import ANSWER
 from bot.core.reply import Reply
 from bot.core.texts import Texts
 from storage.posts import Placed, PostState
+from storage.schema import PERSONAL
 
 DIRECT = "direct"
 """Noted on a post whose card went to its owner's direct messages."""

@@ -66,10 +66,14 @@ class Talk:
 
     async def _refuse(self, message: discord.Message, reply: Reply) -> None:
         """A no is for who asked: by direct message, since a message has no private answer. Who
-        takes none is told where to ask, and the channel does not read why."""
+        takes none is told where to ask, and the channel does not read why. A button works on its
+        server only."""
+        words = words_for(reply.locale)
+        if reply.buttons:
+            text = f"{reply.text}\n\n{words('talk.appeal')}"
+            reply = reply.model_copy(update={"buttons": (), "text": text})
         if await self._desk.presenter.send_direct(str(message.author.id), reply):
             return
-        words = words_for(reply.locale)
         await self._say(
             message, Reply(text=words("talk.refused"), tone=Tone.WARN, locale=reply.locale)
         )
