@@ -8,7 +8,7 @@ from sqlalchemy import Text, and_, cast, delete, or_
 from sqlmodel import Session, col, select
 
 from storage.allowance import DAY_MS
-from storage.export import SHOWN
+from storage.export import FORGOTTEN, SHOWN
 from storage.ledger import changed
 from storage.models import (
     Case,
@@ -23,10 +23,15 @@ from storage.models import (
     Tier,
     Workspace,
 )
-from storage.privacy import finish_forgetting, remove_generations, without_sources
+from storage.privacy import (
+    blank_spec,
+    finish_forgetting,
+    remove_generations,
+    without_sources,
+)
 from storage.review_words import APPEAL_MS, BULK_UNDO_MS, SEALED
 from storage.rules import Rules, rules_of
-from storage.schema import OPEN_STATUSES, CaseStatus, GenerationStatus, JobKind, Millis
+from storage.schema import OPEN_STATUSES, CaseOrigin, CaseStatus, GenerationStatus, JobKind, Millis
 from storage.tiers import kept_days
 
 
@@ -60,6 +65,7 @@ def sweep(session: Session, *, now: Millis, limit: int = 200) -> Swept:
         denied = _denied_for_good(session, space, now, limit)
         remove_generations(session, denied, set(), done.blobs)
         done.rows += len(denied)
+        done.rows += _blank_refused(session, space, now, limit)
         if keeping.uploads_days:
             gone = _old_uploads(session, space, now - keeping.uploads_days * DAY_MS, limit)
             done.blobs += gone
@@ -75,6 +81,26 @@ def sweep(session: Session, *, now: Millis, limit: int = 200) -> Swept:
         done.rows += changed(session, delete(table).where(col(table.expires_at) < now - DAY_MS))
     session.flush()
     return done
+
+
+def _blank_refused(session: Session, space: Workspace, now: Millis, limit: int) -> int:
+    """Forget the words that a rule refused and struck for, once that can be appealed no more."""
+    refused = session.exec(
+        select(Job)
+        .join(Case, col(Case.job_id) == col(Job.id))
+        .where(
+            Job.workspace_id == space.id, Case.workspace_id == space.id,
+            col(Case.origin) == CaseOrigin.REFUSED, col(Case.created_at) < now - APPEAL_MS,
+            col(Case.status).in_((CaseStatus.DECIDED, CaseStatus.CLOSED)),
+            ~cast(Job.spec, Text).contains(FORGOTTEN),
+        )
+        .order_by(col(Job.id))
+        .limit(limit)
+    ).all()  # fmt: skip
+    for job in refused:
+        blank_spec(job, [])
+        session.add(job)
+    return len(refused)
 
 
 def _old_conversations(session: Session, space: Workspace, before: Millis, limit: int) -> int:

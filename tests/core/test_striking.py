@@ -14,7 +14,16 @@ from bot.core.delivery import Delivery
 from bot.core.reply import Reply, Verb
 from bot.core.services import Services
 from moderation.policy import DEFAULT_POLICY, Policy, Surface, decide, gravest
-from storage import audit, disabled, export, learning, privacy, removal, review_figures
+from storage import (
+    audit,
+    disabled,
+    export,
+    learning,
+    privacy,
+    removal,
+    retention,
+    review_figures,
+)
 from storage.database import Database
 from storage.machine import AGAIN_MS
 from storage.models import Act, Case, Decision, DecisionRecord, Job, Member, Strike, Workspace
@@ -259,6 +268,19 @@ async def test_enabled_again_a_ban_of_a_moderator_goes_on_and_falls_by_itself(
     assert out_until(database) == DISABLED
     database.write(disabled.enable, ann.id, now=clock())
     assert out_until(database) is None
+
+
+async def test_the_words_go_when_they_can_be_appealed_no_more(
+    fake: FakeAdapter, database: Database, clock: HandClock
+) -> None:
+    await fake.say("imagine", prompt=REAL)
+    for days, kept in ((180, True), (4, False)):
+        clock.advance(days * 24 * 60 * MINUTE)
+        while database.write(retention.sweep, now=clock()).rows:
+            pass
+        (job,) = database.read(lambda s: s.exec(select(Job)).all())
+        assert ("neighbour" in str(job.spec)) is kept
+    assert (await fake.say("strikes")).data["weight"] == 0
 
 
 @pytest.mark.parametrize("rule_first", [True, False])
