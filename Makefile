@@ -54,8 +54,9 @@ demo-discord: setup
 	@exec $(BIN)/python -m bot.demo_discord
 
 test: setup
-	@# Two processes, a file to each at a time, slow ones first: each has its own Valkey and Postgres.
-	@exec $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@# Three processes on two cores, as much of it is waiting; a file to each at a time, slow ones
+	@# first: each has its own Valkey and Postgres.
+	@exec $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff format --check .

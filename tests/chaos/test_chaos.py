@@ -28,8 +28,9 @@ from tests.chaos.workers import PLACES, Workers
 from tests.conftest import actor, set_limits, sound
 from tests.fakes import FakeAdapter, make_services
 
-KILLS = 22
-JOBS = 150
+KILLS = {"postgresql": 22, "sqlite": 10}
+JOBS = {"postgresql": 150, "sqlite": 70}
+"""By database. Most of the time goes to workers that start again: the whole number once."""
 MEMBERS = 12
 
 
@@ -69,6 +70,7 @@ async def test_kills_a_flush_a_restart_and_dropped_tickets(
     database: Database, tmp_path: Path
 ) -> None:
     dice = random.Random(4711)
+    to_kill, wanted = KILLS[database.engine.dialect.name], JOBS[database.engine.dialect.name]
     server = EmbeddedValkey(tmp_path / "valkey")
     valkey = server.start()
     wire = await Wire.connect(valkey)
@@ -84,8 +86,8 @@ async def test_kills_a_flush_a_restart_and_dropped_tickets(
     dropped = kills = idle = broken = sent = 0
     try:
         await workers.ready(*[workers.start() for _ in range(3)])
-        while kills < KILLS:
-            for _ in range(min(JOBS - sent, dice.randint(7, 9))):
+        while kills < to_kill:
+            for _ in range(min(wanted - sent, dice.randint(7, 9))):
                 key = f"k{sent}"
                 wish: dict[str, Any] = {
                     "prompt": "apple",
@@ -115,10 +117,10 @@ async def test_kills_a_flush_a_restart_and_dropped_tickets(
             workers.start()
             workers.mend()
             kills += 1
-            if kills == KILLS // 3:
+            if kills == to_kill // 3:
                 with redis.Redis.from_url(valkey) as client:
                     client.flushdb()
-            if kills == KILLS // 2:
+            if kills == to_kill // 2:
                 restarting = asyncio.create_task(restart(server, valkey, away_s=3.0))
         started = time.monotonic()
         async with asyncio.timeout(60):
@@ -135,7 +137,7 @@ async def test_kills_a_flush_a_restart_and_dropped_tickets(
         server.stop()
 
     jobs = rows(database)
-    assert len(jobs) == sent == JOBS
+    assert len(jobs) == sent == wanted
     status = Counter(str(job.status) for job in jobs)
     assert set(status) <= {"succeeded", "failed"}, status
     assert all(job.error_code == "crashed" for job in jobs if job.status == "failed")
@@ -154,7 +156,9 @@ async def test_kills_a_flush_a_restart_and_dropped_tickets(
 
     assert fake.cards.keys() == {job.id for job in jobs}
     assert all(fake.cards[job.id].status == job.status for job in jobs), "one final card each"
-    assert len(fake.posted) <= JOBS + broken, "posted twice only where the platform lost its answer"
+    assert len(fake.posted) <= wanted + broken, (
+        "posted twice only where the platform lost its answer"
+    )
     announced = database.read(
         lambda s: list(s.exec(select(Outbox).where(Outbox.topic == "announce")))
     )
@@ -162,7 +166,7 @@ async def test_kills_a_flush_a_restart_and_dropped_tickets(
     # Ending a job that crashed too often raises its fence too, without a run.
     again = sum(job.fence for job in jobs) - len(jobs) - status["failed"]
     assert again <= kills * PLACES, "a crash repeats at most what was running"
-    assert again >= (KILLS - idle) // 2 >= KILLS // 4, "runs really were interrupted"
+    assert again >= (to_kill - idle) // 2 >= to_kill // 4, "runs really were interrupted"
     print(
         f"\nchaos on {database.engine.dialect.name}: {len(jobs)} jobs, {kills} kills, "
         f"{dropped} dropped tickets, 1 FLUSHDB, 1 restart of Redis; {dict(status)}; "

@@ -70,7 +70,7 @@ def by_slack(name: str, role: Role) -> Who:
         workspace="T1",
         member=f"U{name}",
         member_name=name,
-        role=slack_people._role(facts),
+        role=slack_people.role_of(facts, "T1"),
         roles=(MODS,) if role is Role.MODERATOR else (),
     )
 

@@ -7,6 +7,7 @@ pictures share passes, that nobody's picture changes in company, and that compan
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -27,9 +28,9 @@ MIXED = ((3, 3.0), (6, 5.0), (5, 2.0), (4, 7.0), (6, 3.0), (4, 4.0), (3, 6.0), (
 """Steps and guidance: with unlike prompts and seeds beside them, all at once."""
 
 
-def families(subjects: Subjects, rounds: int) -> list[Measure]:
-    """b2, m and b of every family; the pictures of each are compared with those drawn alone."""
-    return [measure for kind in KINDS for measure in _family(subjects, kind, rounds)]
+def families(subjects: Subjects, rounds: int, kinds: Sequence[str] = tuple(KINDS)) -> list[Measure]:
+    """b2, m and b of these families; the pictures of each are compared with those drawn alone."""
+    return [measure for kind in kinds for measure in _family(subjects, kind, rounds)]
 
 
 def _family(subjects: Subjects, kind: str, rounds: int) -> list[Measure]:
