@@ -20,6 +20,7 @@ from bot.adapters.discord.render import pages, words_for
 from bot.commands import COMMANDS, PRESSES
 from bot.core.command import Core
 from bot.core.delivery import Delivery
+from bot.core.quiet import for_all
 from bot.core.reply import Reply
 from storage.models import Case, Workspace
 from storage.schema import Category, Flag, Outcome, Platform, Verdict
@@ -66,7 +67,8 @@ async def shoot(stage: Stage, browser: Any, locale: str, folder: Path) -> None:
     for name, kinds in SHOWN.items():
         channel = stage.guild.create_text_channel(name)
         for kind in kinds:
-            (page, *_) = pages(painted(stage, cards[kind]), words_for(locale))
+            words = words_for(locale)
+            (page, *_) = pages(painted(stage, for_all(cards[kind], words)), words)
             await stage.client.presenter.hands.send(channel.id, page)
         async with stage.env.preview(
             channel, viewers=[stage.ann], layout="channel", locale=LOCALES[locale]
