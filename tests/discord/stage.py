@@ -17,7 +17,9 @@ from simcord.builders import ChannelHandle, GuildHandle, RoleHandle
 from sqlmodel import select
 
 from bot.adapters.discord.app import DiscordClient
+from bot.core.command import Invocation
 from bot.core.delivery import Delivery
+from bot.core.reply import Reply
 from bot.core.services import Services
 from storage import endings, jobs
 from storage.database import Database
@@ -125,6 +127,18 @@ class Stage:
         assert all(m.ephemeral for m in result.followups), "a private answer is private"
         answers = [result.response] if result.ephemeral else []
         return "\n".join(texts_of(m) for m in [*answers, *result.followups] if m is not None)
+
+    def overheard(self) -> list[Invocation]:
+        """What the client asks the core for from now on, which answers as ever."""
+        seen: list[Invocation] = []
+        dispatch = self.client.core.dispatch
+
+        async def spied(invocation: Invocation) -> Reply:
+            seen.append(invocation)
+            return await dispatch(invocation)
+
+        self.client.core.dispatch = spied  # type: ignore[method-assign]
+        return seen
 
     # -- What the worker would do ------------------------------------------------------------
 

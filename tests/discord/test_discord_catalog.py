@@ -172,14 +172,7 @@ async def test_age_restriction_is_discords_word_and_reaches_the_core(
 ) -> None:
     channel: Any = stage.client.get_channel(stage.channel.id)
     channel.nsfw = restricted
-    seen: list[Any] = []
-    dispatch = stage.client.core.dispatch
-
-    async def spied(invocation: Any) -> Any:
-        seen.append(invocation)
-        return await dispatch(invocation)
-
-    stage.client.core.dispatch = spied  # type: ignore[method-assign]
+    seen = stage.overheard()
     await stage.ann.slash(stage.channel, "imagine", prompt="a")
     assert seen[0].venue.age_restricted is restricted
     assert seen[0].address.age_restricted is restricted
@@ -218,33 +211,19 @@ async def test_a_picture_option_is_discords_own_attachment(stage: Stage) -> None
 async def test_people_are_picked_not_typed(stage: Stage) -> None:
     await stage.eve.slash(stage.channel, "credits")
     await stage.ann.slash(stage.channel, "credits")
-    seen: list[Any] = []
-    dispatch = stage.client.core.dispatch
-
-    async def spied(invocation: Any) -> Any:
-        seen.append(invocation.values)
-        return await dispatch(invocation)
-
-    stage.client.core.dispatch = spied  # type: ignore[method-assign]
+    seen = stage.overheard()
     await stage.ann.slash(stage.channel, "gift", member=stage.eve, amount=1)
-    assert seen[0]["member"] == str(stage.eve.id)
+    assert seen[0].values["member"] == str(stage.eve.id)
 
 
 async def test_roles_are_discords_permissions_and_entitlements_are_handed_on(stage: Stage) -> None:
-    seen: list[Any] = []
-    dispatch = stage.client.core.dispatch
-
-    async def spied(invocation: Any) -> Any:
-        seen.append(invocation.who)
-        return await dispatch(invocation)
-
-    stage.client.core.dispatch = spied  # type: ignore[method-assign]
+    seen = stage.overheard()
     boss = stage.boss
     sku = stage.env.create_sku("Pro")
     await stage.env.grant_entitlement(sku, user=stage.ann)
     for person in (stage.ann, stage.mod, boss):
         await person.slash(stage.channel, "credits")
-    assert [who.role for who in seen] == [Role.MEMBER, Role.MODERATOR, Role.ADMIN]
-    assert seen[0].entitlements == (str(sku.id),)
-    assert seen[1].entitlements == ()
-    assert seen[2].roles == (str(stage.admins.id),)
+    assert [one.who.role for one in seen] == [Role.MEMBER, Role.MODERATOR, Role.ADMIN]
+    assert seen[0].who.entitlements == (str(sku.id),)
+    assert seen[1].who.entitlements == ()
+    assert seen[2].who.roles == (str(stage.admins.id),)

@@ -157,14 +157,7 @@ async def test_use_as_start_image_asks_for_words_and_starts_from_that_picture(
     theirs = await stage.eve.send(stage.channel, "look", attachments=[("cat.png", apple())])
     opened = await stage.ann.context_menu(stage.channel, "Use as start image", theirs)
     assert opened.modal is not None
-    seen: list[Any] = []
-    dispatch = stage.client.core.dispatch
-
-    async def spied(invocation: Any) -> Any:
-        seen.append(invocation)
-        return await dispatch(invocation)
-
-    stage.client.core.dispatch = spied  # type: ignore[method-assign]
+    seen = stage.overheard()
     await stage.ann.submit_modal(opened, {"prompt": "as a watercolour"})
     assert seen[0].command == "imagine"
     assert seen[0].values["prompt"] == "as a watercolour"

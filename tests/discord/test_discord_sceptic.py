@@ -54,14 +54,7 @@ async def test_the_menus_see_the_picture_of_our_own_card(stage: Stage) -> None:
     card = await made(stage)
     opened = await stage.eve.context_menu(stage.channel, "Use as start image", card)
     assert opened.modal is not None, stage.private(opened)
-    seen: list[Any] = []
-    dispatch = stage.client.core.dispatch
-
-    async def spied(invocation: Any) -> Any:
-        seen.append(invocation)
-        return await dispatch(invocation)
-
-    stage.client.core.dispatch = spied  # type: ignore[method-assign]
+    seen = stage.overheard()
     await stage.eve.submit_modal(opened, {"prompt": "as a watercolour"})
     assert seen[0].values["image"].url == card.attachments[0].url
 
