@@ -51,7 +51,7 @@ class Announcer:
         while True:
             waiting = await services.database.look(
                 cases.unannounced,
-                platforms=list(self._notifiers),
+                platforms=[p for p in self._notifiers if troubles[p] < ENOUGH],
                 without=left_out | self._resting(),
             )
             failed: set[str] = set()
@@ -87,7 +87,6 @@ class Announcer:
                 translations.want, case.id, texts.locale, workspace_id=space.id, now=now
             )
         await self._say(space, channel, card)
-        self._rests.pop(space.id, None)
         await services.database.run(cases.announced, case.id, now=now)
 
     async def announce_breaches(self) -> int:
@@ -150,6 +149,7 @@ class Announcer:
         platform = Platform(space.platform)
         address = Address(platform=platform, workspace=space.external_id, channel=channel)
         await self._notifiers[platform].notify(address, reply)
+        self._rests.pop(space.id, None)
 
     def _texts(self, space: Workspace) -> Texts:
         return self._services.texts(str(space.settings.get("locale") or "en"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.core.job_card import card, facts_of, masked, picture_of
+from bot.core.job_card import card, facts_of, masked, picture_of, ruled_of
 from bot.core.reply import Picture, Reply, Tone, Visibility
 from bot.core.services import Services
 from storage import favourites, ledger, views
@@ -78,7 +78,7 @@ async def kept_copy(
         views.view, made.job_id, workspace_id=workspace_id, now=services.clock()
     )
     texts = services.texts(locale)
-    spec = masked(parse_spec(seen.job.spec), seen.job.verdict, texts)
+    spec = masked(parse_spec(seen.job.spec), seen.job.verdict, texts, ruled=ruled_of(seen))
     pictures: tuple[Picture, ...] = ()
     if isinstance(spec, ImageSpec):
         pictures = (picture_of(made, spec, texts).model_copy(update={"buttons": ()}),)

@@ -16,6 +16,7 @@ from pydantic import Field as PydanticField
 from bot.core import trace
 from bot.core.inputs import OptionInfo, available, explain, options_of
 from bot.core.limits import check_rules
+from bot.core.refusal import title_of
 from bot.core.reply import Button, Reply, Tone, Verb, Visibility
 from bot.core.services import Services
 from bot.core.texts import Texts
@@ -383,11 +384,11 @@ def _unknown(typed: str, known: Iterable[str]) -> MemberError:
 
 def error_reply(error: MemberError, texts: Texts) -> Reply:
     """The private card that says no: the sentence for the code, and what to do about it."""
-    helps = error.code == "self_harm_help"  # whoever is unwell is not told off
+    helps = error.code == "self_harm_help"
     refused = error if isinstance(error, Refused) else None
     case_id = refused.case_id if refused is not None else None
     return Reply(
-        title=texts("title.help" if helps else f"title.{type(error).__name__}"),
+        title=title_of(error.code, type(error).__name__, texts),
         text=texts(f"error.{error.code}", **error.params),
         tone=Tone.INFO if helps else Tone.WARN,
         visibility=Visibility.PRIVATE,

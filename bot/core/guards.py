@@ -109,7 +109,7 @@ async def judge_texts(context: Context, texts: Mapping[Surface, str]) -> Verdict
     if verdict.outcome is Outcome.BLOCK:
         found = reasons(verdict, policy)
         code = found[0] if found else Category.FAULT
-        if code is Category.IP:
+        if code is Category.IP and striking.struck is None:  # a strike has to be told
             offer = rewritten(texts.get(Surface.PROMPT, ""), lists)
             if offer:
                 raise Refused("ip_refused", verdict=verdict.public(), rewrite=offer)

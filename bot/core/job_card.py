@@ -64,7 +64,7 @@ def card(seen: JobView, texts: Texts, live: Event | None = None, *, now: Millis 
 def _draw(seen: JobView, texts: Texts, live: Event | None, now: Millis) -> Reply:
     job = seen.job
     status = JobStatus(job.status)
-    spec = masked(parse_spec(job.spec), job.verdict, texts, ruled=_ruled(seen))
+    spec = masked(parse_spec(job.spec), job.verdict, texts, ruled=ruled_of(seen))
     code = job.error_code
     reply = Reply(
         job_id=job.id,
@@ -97,7 +97,7 @@ def _draw(seen: JobView, texts: Texts, live: Event | None, now: Millis) -> Reply
         return reply.model_copy(update=_disclosed(_result(seen, spec, texts), seen, spec, texts))
     if status is JobStatus.CANCELLED and seen.generations and isinstance(spec, ChatSpec):
         # A stopped answer keeps what was read already.
-        return reply.model_copy(update=_answer(seen, spec, texts))
+        return reply.model_copy(update=_disclosed(_answer(seen, spec, texts), seen, spec, texts))
     if any(ruling.by_rule for ruling in seen.rulings.values()):
         # A rule's strike: its words are not asked for again from here, only appealed.
         told = statement(seen, texts)
@@ -116,7 +116,7 @@ def _why(code: str, params: dict[str, Any], texts: Texts) -> str:
     return texts(f"error.{code}", **params)
 
 
-def _ruled(seen: JobView) -> bool | None:
+def ruled_of(seen: JobView) -> bool | None:
     """Whether moderators let everything of a job stand; None while one of them has to decide."""
     rulings = [seen.rulings.get(made.id) for made in seen.generations]
     words = [one for one in rulings if one is not None and (one.action or one.upheld is not None)]

@@ -22,7 +22,9 @@ def is_delicate(reply: Reply) -> bool:
     if reply.status is JobStatus.REJECTED:
         return True
     made = reply.data.get("generations") or ()
-    return reply.status is JobStatus.SUCCEEDED and any(one["status"] in _HIDDEN for one in made)
+    # A stopped answer keeps what was released, and may be ruled on too.
+    ended = reply.status in (JobStatus.SUCCEEDED, JobStatus.CANCELLED)
+    return ended and any(one["status"] in _HIDDEN for one in made)
 
 
 def for_all(reply: Reply, texts: Texts) -> Reply:

@@ -13,9 +13,10 @@ def translated(reply: Reply, texts: Texts) -> Reply:
         return reply
     if "category_code" in params:
         params = {**params, "category": texts(f"category.{params['category_code']}")}
-    return reply.model_copy(
-        update={
-            "text": texts(f"error.{reply.code}", **params),
-            "title": texts(f"title.{reply.data['kind']}") if reply.title else "",
-        }
-    )
+    title = title_of(reply.code, reply.data["kind"], texts) if reply.title else ""
+    return reply.model_copy(update={"text": texts(f"error.{reply.code}", **params), "title": title})
+
+
+def title_of(code: str, kind: str, texts: Texts) -> str:
+    """What a no is headed by: its kind, but whoever is unwell is not told off."""
+    return texts("title.help" if code == "self_harm_help" else f"title.{kind}")

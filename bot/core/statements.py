@@ -41,7 +41,8 @@ def statement(seen: JobView, texts: Texts) -> Told:
         if not said:
             continue
         parts.append(f"**{made.index + 1}.** {said}" if numbered else said)
-        title, tone = _title(ruling, texts)
+        if tone is not Tone.WARN:  # one that is not shown names the card, whatever comes after
+            title, tone = _title(ruling, texts)
         if ruling.appealable:
             label = texts("button.appeal")
             if numbered:
