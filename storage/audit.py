@@ -76,7 +76,7 @@ def names(session: Session, workspace_id: str, members: Collection[str]) -> dict
             col(Member.workspace_id) == workspace_id, col(Member.id).in_(set(members))
         )
     )
-    return {member.id: member.name for member in found}
+    return {member.id: member.name or member.external_id for member in found}
 
 
 def lines(

@@ -61,7 +61,13 @@ def enable(session: Session, member_id: str, *, now: Millis, actor_id: str | Non
     """
     found = None
     if is_id(member_id):
-        found = session.exec(select(Member).where(Member.id == member_id).with_for_update()).first()
+        # Read anew: whoever waited for the lock must not go by what they saw before.
+        found = session.exec(
+            select(Member)
+            .where(Member.id == member_id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        ).first()
     if found is None or found.banned_until != DISABLED:
         raise NotFound("member_enabled")
     session.execute(

@@ -81,7 +81,7 @@ def export(session: Session, member: Member, *, now: Millis) -> Everything:
             "jobs": [
                 {
                     "id": job.id, "kind": str(job.kind), "status": str(job.status),
-                    "spec": job.spec, "created_at": job.created_at,
+                    "spec": _own(job.spec), "created_at": job.created_at,
                     "finished_at": job.finished_at, "credits": job.cost,
                 }
                 for job in jobs
@@ -131,6 +131,12 @@ def export(session: Session, member: Member, *, now: Millis) -> Everything:
         },
         blobs=(*(item.blob for item in made if item.blob and item.status in SHOWN), *given),
     )  # fmt: skip
+
+
+def _own(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec without what was said before: a question carries along answers, some of them held
+    meanwhile, and in a shared thread what others asked."""
+    return spec | {"turns": spec["turns"][-1:]} if "turns" in spec else spec
 
 
 def _given(jobs: Sequence[Job]) -> list[str]:

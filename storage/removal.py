@@ -110,6 +110,7 @@ def remove(
         if not person.external_id.startswith("forgotten:"):
             person.external_id = forgotten_id(space.id, person.external_id)
         person.name, person.roles, person.role = "", [], str(Role.MEMBER)
+        person.account_created_at = None
         session.add(person)
     done.members = len(people)
     fresh = space.external_id == forgotten_workspace(space.platform, space.external_id)
@@ -158,7 +159,7 @@ def _clear(session: Session, space: Workspace, done: Removed) -> None:
 
 def _blank(session: Session, space: Workspace, done: Removed, now: Millis) -> None:
     """Words and pictures out of the rows that the ledger and the moderation record point to."""
-    nowhere = Address(platform=Platform(space.platform), workspace="", channel="")
+    nowhere = Address(platform=Platform(space.platform), workspace="", channel=FORGOTTEN)
     for job in session.exec(select(Job).where(Job.workspace_id == space.id)):
         privacy.blank_spec(job, done.blobs)
         job.address = nowhere.model_dump(mode="json")

@@ -92,7 +92,8 @@ def _blank_refused(session: Session, space: Workspace, now: Millis, limit: int) 
             Job.workspace_id == space.id, Case.workspace_id == space.id,
             col(Case.origin) == CaseOrigin.REFUSED, col(Case.created_at) < now - APPEAL_MS,
             col(Case.status).in_((CaseStatus.DECIDED, CaseStatus.CLOSED)),
-            ~cast(Job.spec, Text).contains(FORGOTTEN),
+            # Quoted: inside a member's own words the marks would be escaped.
+            ~cast(Job.spec, Text).contains(f'"text": "{FORGOTTEN}"'),
         )
         .order_by(col(Job.id))
         .limit(limit)
