@@ -54,9 +54,13 @@ def pieces(text: str) -> list[str]:
     if len(text) - start > PIECE and last > start:
         found.append(text[start:last])
         start = last
-    # What has no sentences is cut all the same.
-    rest = [text[at : at + 2 * PIECE] for at in range(start, len(text), 2 * PIECE)]
-    return [piece for piece in (*found, *rest) if piece.strip()]
+    # What has no sentences, or one that is very long, is cut all the same.
+    cut = [
+        part[at : at + 2 * PIECE]
+        for part in (*found, text[start:])
+        for at in range(0, len(part), 2 * PIECE)
+    ]
+    return [piece for piece in cut if piece.strip()]
 
 
 async def judge_answer(

@@ -135,6 +135,9 @@ class Adapters:
         try:
             self.family.pipe.load_lora_weights(state, adapter_name=inner)
         except (ValueError, RuntimeError, KeyError) as error:
+            # Its first half may be on already: nobody's next picture is to be drawn with it.
+            self.family.pipe.unload_lora_weights()
+            self._loras.clear()
             raise ModelUnavailable(
                 f"LoRA {name!r} does not fit {self._model} ({str(error).splitlines()[0][:120]})",
                 "take it off this model's list in registry.toml",
