@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from moderation.lists import EMPTY, IpMode, Lists
-from moderation.policy import LOCKED, Surface
+from moderation.policy import LOCKED, OWN_LIST, Surface
 from moderation.stages.lexicon import Lexicon, Pair, built_in
 from storage.schema import Category, Flag
 
@@ -92,7 +92,10 @@ class TermsStage:
                     found[rule.category, rule.id] = rule.score
             for pair in pairs:
                 if _near(hits, pair):
-                    found[pair.category, pair.id] = pair.score
+                    # A name that the workspace listed makes no finding of ours, which could strike.
+                    ours = [hit for hit in hits if not hit.rule.id.startswith(OWN_LIST)]
+                    by = "" if _near(ours, pair) else OWN_LIST
+                    found[pair.category, by + pair.id] = pair.score
         self._across(matcher, own, content.context, pairs, found)
         self._patterns(text, content.lists, found)
         return [

@@ -7,6 +7,7 @@ from typing import Any
 
 import discord
 
+from bot.adapters.discord.faults import EXPECTED
 from bot.core.command import Venue, Who
 from storage.errors import NotFound, RetryLater
 from storage.schema import PERSONAL, Address, Platform, Role
@@ -103,7 +104,7 @@ class StandingReader:
             return None
         except discord.Forbidden as error:
             raise NotFound("member_gone") from error
-        except (discord.HTTPException, OSError, TimeoutError) as error:
+        except EXPECTED as error:
             raise RetryLater("Discord does not say who somebody is") from error
         return _who(found, guild, found.guild_permissions)
 

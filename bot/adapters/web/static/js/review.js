@@ -124,7 +124,14 @@ async function takeOver() {
   const button = /** @type {HTMLElement | null} */ (card()?.querySelector('[data-verb="steal"]'));
   if (!button || blind) return;
   const id = open;
-  const answer = /** @type {any} */ (await post("/review/press", { verb: "steal", target: id, key: freshKey() }));
+  let answer;
+  try {
+    answer = /** @type {any} */ (await post("/review/press", { verb: "steal", target: id, key: freshKey() }));
+  } catch (error) {
+    if (!(error instanceof Unreachable)) throw error;
+    complain(say("offline"));
+    return;
+  }
   if (!answer.ok) {
     complain(answer.text);
     return;
