@@ -15,7 +15,7 @@ from moderation.fence import fence, harmless
 from moderation.lists import EMPTY, Deny, DenyPattern, IpMode, Lists, lists_of, save_lists
 from moderation.pii import find, mask
 from moderation.pipeline import Content, Pipeline
-from moderation.policy import DEFAULT_POLICY, Surface, decide
+from moderation.policy import DEFAULT_POLICY, Surface, decide, gravest
 from moderation.settings import policy_of
 from moderation.stages.decode import decoded
 from moderation.stages.limits import BadPattern, check_pattern
@@ -191,7 +191,11 @@ def test_real_people_dressed_are_welcome() -> None:
     for text in ("portrait of taylor swift on stage", "my girlfriend at the beach, watercolour"):
         assert verdict(text).outcome is Outcome.ALLOW
     lists = Lists(people=("Jane Doe",))
-    assert verdict("jane doe nude", lists).outcome is Outcome.BLOCK
+    refused = verdict("jane doe nude", lists)
+    assert refused.outcome is Outcome.BLOCK
+    assert gravest(refused, DEFAULT_POLICY) is None, "a name the workspace listed strikes nobody"
+    named = gravest(verdict("taylor swift nude"), DEFAULT_POLICY)
+    assert named is not None and named.category is Category.REAL
     assert verdict("jane doe with a dog", lists).outcome is Outcome.ALLOW
     assert verdict("in the style of john roe", Lists(artists=("john roe",))).categories() == [
         Category.IP

@@ -469,8 +469,8 @@ async def test_a_sentence_late_in_a_long_answer_is_judged_by_itself(
     spread = "no sentence at all " * 60 + "HOLDME"
     await work(floor, engine, chat_spec(), [Answer(spread, 1, 200, {})])
     assert [item.status for item in made(database)] == ["held"] * 3
-    kept = "One. " * 100
-    assert "".join(pieces(kept)) == kept and max(map(len, pieces(kept))) <= 2 * PIECE
+    for kept in ("One. " * 100, "word, " * 800 + "end. ", "没有句号" * 400 + "。"):
+        assert "".join(pieces(kept)) == kept and max(map(len, pieces(kept))) <= 2 * PIECE
 
 
 async def test_a_held_answer_is_written_to_its_end_unseen(
