@@ -19,7 +19,7 @@ from bot.core.reply import Reply
 from bot.core.services import Services
 from storage.models import Generation, Job, Workspace
 from storage.review import redraw
-from storage.schema import Event, EventType, GenerationStatus, Platform, Role
+from storage.schema import Event, EventType, GenerationStatus, JobStatus, Platform, Role
 from tests.conftest import row
 from tests.core.test_commands import answer, picture
 from tests.slack.conftest import Studio
@@ -135,6 +135,29 @@ async def test_a_placeholder_that_stays_behind_brings_the_card_into_its_place(
     await ann.press(stale, "show")
     await until(lambda: buttons(stale.blocks, "reroll"))
     assert len(studio.server.in_channel("C1")) == 2, "healed, not said a third time"
+
+
+async def test_a_list_in_direct_messages_stays_when_one_of_it_is_opened(
+    studio: Studio, ann: Person
+) -> None:
+    def queued() -> object:
+        waits = select(Job).where(Job.status == JobStatus.QUEUED)
+        return studio.database.read(lambda s: s.exec(waits).first())
+
+    for _ in range(2):
+        await ann.slash("/imagine a tree")
+        await until(queued)
+        await delivered(studio, await studio.finish(picture(studio.put())))
+    await ann.write("history")
+
+    def listed() -> list[Stored]:
+        return [m for m in studio.server.in_channel("DUANN") if len(buttons(m.blocks, "show")) > 1]
+
+    (kept,) = await until(listed)
+    before = kept.shown()
+    await ann.press(kept, "show")
+    await until(lambda: results(studio, "DUANN"))
+    assert kept.shown() == before
 
 
 async def test_a_stream_whose_beginning_was_lost_is_not_begun_again(

@@ -202,7 +202,8 @@ class Desk:
 
     async def _is_left_behind(self, scene: Scene) -> bool:
         """Whether the message pressed is a placeholder whose time-out came after Slack had it."""
-        if scene.message is None or not scene.lasting:
+        # A list of jobs in direct messages lasts too, and has a button for each of them.
+        if scene.message is None or not scene.lasting or not scene.alone:
             return False
         posts = self.core.services.posts
         return await posts.at(Platform.SLACK, scene.channel, scene.message) is None

@@ -29,6 +29,8 @@ class Scene:
     """The message whose button was pressed or whose menu was used."""
     lasting: bool = False
     """That message is one for all, which can be redrawn: no private note, no Home tab."""
+    alone: bool = False
+    """The button pressed is the only one of its message."""
     response_url: str = ""
     """Takes private notes for half an hour; used for those only."""
     trigger: str = ""
@@ -96,6 +98,7 @@ def of_interaction(body: Mapping[str, Any]) -> Scene:
     person = body.get("user") or {}
     container = body.get("container") or {}
     message = body.get("message") or {}
+    rows = [b.get("elements") or () for b in message.get("blocks") or () if b["type"] == "actions"]
     channel = (body.get("channel") or {}).get("id") or container.get("channel_id") or ""
     return Scene(
         member=str(person.get("id", "")),
@@ -104,6 +107,7 @@ def of_interaction(body: Mapping[str, Any]) -> Scene:
         thread=message.get("thread_ts") or container.get("thread_ts"),
         message=message.get("ts") or container.get("message_ts"),
         lasting=container.get("type") == "message" and not container.get("is_ephemeral"),
+        alone=sum(map(len, rows)) == 1,
         response_url=str(body.get("response_url") or ""),
         trigger=str(body.get("trigger_id") or ""),
     )
