@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -76,6 +77,8 @@ async def test_an_unwell_platform_is_left_alone_for_longer_and_longer(
         await delivery.announcer.announce_breaches()
         clock.advance(2_000)
     assert len(tries) <= 8, "a storm of refusals is not answered with one of tries"
+    gaps = [after - before for before, after in pairwise(tries)]
+    assert gaps == sorted(gaps) and gaps[0] < gaps[-1], "longer and longer"
     fake.notify = notify  # type: ignore[method-assign]
     clock.advance(LONGEST_REST_MS)
     assert await delivery.announcer.announce_cases() == 4, "and nothing is lost"

@@ -205,7 +205,7 @@ async def test_a_connection_closed_for_good_says_what_to_do(
 
 
 async def test_commands_that_discord_does_not_take_end_nothing(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     response: Any = type("Response", (), {"status": 400, "reason": "no"})()
     child = discord.HTTPException(response, {"code": 50035, "message": "no", "errors": {}})
@@ -215,6 +215,7 @@ async def test_commands_that_discord_does_not_take_end_nothing(
 
     monkeypatch.setattr(stage.client.tree, "sync", refuse)
     await stage.client.setup_hook()
+    assert "does not take our commands" in caplog.text
 
 
 async def test_automod_is_asked_of_servers_only_and_may_be_away(
